@@ -1,0 +1,1 @@
+"""Real models and corpora that package registries carry."""

@@ -1,0 +1,1 @@
+"""Text, read as a stream."""

@@ -1,0 +1,1 @@
+"""Vocabulary transfer: SALT, its peers and our own."""
