@@ -1,0 +1,236 @@
+"""Bits per byte against a slow plain loop, and the conventions that make tokenizers comparable."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from lingraft.errors import CorpusError, ModelError, TokenizerError
+from lingraft.evaluation.likelihood import bits_per_byte
+
+TEXTS = [
+    "Kaixo mundua, zer moduz zaude gaur?",
+    "",
+    "Größenänderung über alle Maße — 안녕하세요 세계! नमस्ते",
+    "a",
+    "Etxe zuri bat ikusi dut mendian. " * 6,
+]
+
+
+def byte_tokenizer(**roles: str) -> PreTrainedTokenizerFast:
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=300,
+        special_tokens=["<s>", "</s>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(TEXTS, trainer)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **(roles or {"bos_token": "<s>"}))
+
+
+def word_tokenizer(*, lowercase: bool = False) -> PreTrainedTokenizerFast:
+    words = ["<unk>", "<s>", "etxe", "zuri", "bat", "▁etxe", "▁zuri", "▁bat"]
+    tokenizer = Tokenizer(
+        models.WordLevel({word: index for index, word in enumerate(words)}, unk_token="<unk>")
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.decoder = decoders.Metaspace()
+    if lowercase:
+        tokenizer.normalizer = normalizers.Lowercase()
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", unk_token="<unk>")
+
+
+def tiny_llama(rows: int = 310, *, positions: int = 256, tied: bool = False) -> LlamaForCausalLM:
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=rows,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=positions,
+        initializer_range=0.3,
+        tie_word_embeddings=tied,
+    )
+    return LlamaForCausalLM(config).eval()
+
+
+def slow_nats(model: torch.nn.Module, tokenizer: PreTrainedTokenizerFast, text: str, start: int) -> float:
+    """One forward pass a token, nothing shared with the code under test."""
+    ids = [start, *tokenizer(text, add_special_tokens=False)["input_ids"]]
+    total = 0.0
+    with torch.no_grad():
+        for position in range(1, len(ids)):
+            logits = model(torch.tensor([ids[:position]])).logits[0, -1].double()
+            total -= torch.log_softmax(logits, dim=0)[ids[position]].item()
+    return total
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_equals_a_plain_loop(tied: bool) -> None:
+    tokenizer, model = byte_tokenizer(), tiny_llama(tied=tied)
+    result = bits_per_byte(model, tokenizer, TEXTS)
+    kept = [text for text in TEXTS if text]
+    expected = [slow_nats(model, tokenizer, text, tokenizer.bos_token_id) for text in kept]
+    np.testing.assert_allclose(result.document_nats, expected, rtol=1e-5)
+    size = sum(len(text.encode()) for text in kept)
+    assert result.bytes == size
+    assert result.document_bytes.tolist() == [len(text.encode()) for text in kept]
+    assert result.documents == 4
+    assert result.tokens == sum(len(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in kept)
+    assert result.bits_per_byte == pytest.approx(sum(expected) / math.log(2) / size, rel=1e-5)
+    assert result.unknown_tokens == result.unknown_bytes == result.altered_bytes == 0
+
+
+def test_gpt2_with_absolute_positions_and_padding() -> None:
+    torch.manual_seed(1)
+    tokenizer = byte_tokenizer()
+    model = GPT2LMHeadModel(
+        GPT2Config(vocab_size=305, n_embd=32, n_layer=2, n_head=4, n_positions=256)
+    ).eval()
+    result = bits_per_byte(model, tokenizer, TEXTS)
+    expected = [slow_nats(model, tokenizer, text, tokenizer.bos_token_id) for text in TEXTS if text]
+    np.testing.assert_allclose(result.document_nats, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 50])
+def test_batch_size_changes_nothing(batch_size: int) -> None:
+    tokenizer, model = byte_tokenizer(), tiny_llama()
+    reference = bits_per_byte(model, tokenizer, TEXTS, context=16, batch_size=8)
+    other = bits_per_byte(model, tokenizer, TEXTS, context=16, batch_size=batch_size)
+    np.testing.assert_allclose(other.document_nats, reference.document_nats, rtol=1e-5)
+
+
+def test_stride_changes_nothing_where_the_context_holds_the_document() -> None:
+    tokenizer, model = byte_tokenizer(), tiny_llama()
+    values = [
+        bits_per_byte(model, tokenizer, TEXTS, context=200, stride=s).bits_per_byte for s in (1, 7, 200)
+    ]
+    assert values == pytest.approx([values[0]] * 3, rel=1e-6)
+
+
+def test_long_documents_count_every_token_once_with_the_stated_context() -> None:
+    tokenizer, model = byte_tokenizer(), tiny_llama()
+    text, context, stride = TEXTS[-1], 12, 5
+    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    start = tokenizer.bos_token_id
+    total, done = 0.0, 0
+    while done < len(ids):
+        end = min(len(ids), context if done == 0 else done + stride)
+        begin = max(0, end - context)
+        with torch.no_grad():
+            logits = model(torch.tensor([[start, *ids[begin : end - 1]]])).logits[0].double()
+        for position in range(done, end):
+            total -= torch.log_softmax(logits[position - begin], 0)[ids[position]].item()
+        done = end
+    result = bits_per_byte(model, tokenizer, [text], context=context, stride=stride)
+    assert result.document_nats[0] == pytest.approx(total, rel=1e-5)
+    assert result.tokens == len(ids) > context
+    assert (result.context, result.stride) == (context, stride)
+
+
+def test_documents_do_not_leak_into_each_other() -> None:
+    tokenizer, model = byte_tokenizer(), tiny_llama()
+    alone = bits_per_byte(model, tokenizer, [TEXTS[2]]).document_nats[0]
+    together = bits_per_byte(model, tokenizer, [TEXTS[0], TEXTS[2], TEXTS[4]]).document_nats[1]
+    assert together == pytest.approx(alone, rel=1e-5)
+
+
+def test_unknown_tokens_are_charged_by_the_bytes_they_hide() -> None:
+    tokenizer, model = word_tokenizer(), tiny_llama(8)
+    text = "etxe 안녕 bat"
+    result = bits_per_byte(model, tokenizer, [text])
+    assert (result.unknown_tokens, result.unknown_bytes, result.altered_bytes) == (
+        1,
+        len(" 안녕".encode()),
+        0,
+    )
+    nats = slow_nats(model, tokenizer, text, tokenizer.bos_token_id)
+    bits = nats / math.log(2) + 8 * result.unknown_bytes
+    assert result.bits_per_byte == pytest.approx(bits / len(text.encode()), rel=1e-5)
+    assert result.model_bits_per_byte < result.bits_per_byte
+
+
+def test_text_that_the_normaliser_folds_away_is_charged() -> None:
+    tokenizer, model = word_tokenizer(lowercase=True), tiny_llama(8)
+    lower = bits_per_byte(model, tokenizer, ["etxe zuri"])
+    upper = bits_per_byte(model, tokenizer, ["ETXE zuri"])
+    assert (lower.altered_bytes, upper.altered_bytes) == (0, 4)
+    assert upper.document_nats[0] == pytest.approx(lower.document_nats[0])
+    assert upper.document_bits[0] == pytest.approx(lower.document_bits[0] + 32)
+
+
+def test_a_written_special_token_is_text() -> None:
+    tokenizer, model = byte_tokenizer(), tiny_llama()
+    assert bits_per_byte(model, tokenizer, ["<s>"]).tokens > 1
+
+
+def test_start_token_roles() -> None:
+    model = tiny_llama()
+    both = byte_tokenizer(bos_token="<s>", eos_token="</s>")
+    only_eos = byte_tokenizer(eos_token="</s>")
+    ends = slow_nats(model, both, "abc", both.eos_token_id)
+    begins = slow_nats(model, both, "abc", both.bos_token_id)
+    assert bits_per_byte(model, both, ["abc"]).document_nats[0] == pytest.approx(begins, rel=1e-5)
+    assert bits_per_byte(model, only_eos, ["abc"]).document_nats[0] == pytest.approx(ends, rel=1e-5)
+    assert bits_per_byte(model, both, ["abc"], start_token=1).document_nats[0] == pytest.approx(
+        ends, rel=1e-5
+    )
+    with pytest.raises(TokenizerError, match="neither a bos nor an eos"):
+        bits_per_byte(model, byte_tokenizer(unk_token="<s>"), ["abc"])
+
+
+def test_precisions_agree_roughly_and_sums_are_exact() -> None:
+    tokenizer, model = byte_tokenizer(), tiny_llama()
+    exact = bits_per_byte(model, tokenizer, TEXTS).bits_per_byte
+    assert bits_per_byte(model, tokenizer, TEXTS, precision="bf16-autocast").bits_per_byte == pytest.approx(
+        exact, rel=0.03
+    )
+    assert bits_per_byte(model.bfloat16(), tokenizer, TEXTS).bits_per_byte == pytest.approx(exact, rel=0.05)
+
+
+def test_training_mode_is_put_back_and_dropout_is_off() -> None:
+    torch.manual_seed(2)
+    model = GPT2LMHeadModel(
+        GPT2Config(vocab_size=305, n_embd=32, n_layer=1, n_head=4, n_positions=64, resid_pdrop=0.5)
+    )
+    model.train()
+    values = {bits_per_byte(model, byte_tokenizer(), ["Kaixo"]).bits_per_byte for _ in range(3)}
+    assert len(values) == 1
+    assert model.training
+
+
+def test_intervals_hold_the_value_and_shrink_with_paired_differences() -> None:
+    tokenizer = byte_tokenizer()
+    texts = [f"{text} {n}" for n in range(8) for text in TEXTS]
+    first = bits_per_byte(tiny_llama(), tokenizer, texts)
+    low, high = first.interval(seed=3)
+    assert low < first.bits_per_byte < high
+    assert first.interval(seed=3) == (low, high)
+    assert first.difference(first) == (0.0, 0.0)
+    with pytest.raises(CorpusError, match="same documents"):
+        first.difference(bits_per_byte(tiny_llama(), tokenizer, TEXTS))
+    assert set(first.summary()) >= {"bits_per_byte", "bytes", "tokens", "unknown_bytes", "stride"}
+
+
+def test_bad_input() -> None:
+    tokenizer, model = byte_tokenizer(), tiny_llama()
+    with pytest.raises(CorpusError, match="no text"):
+        bits_per_byte(model, tokenizer, ["", ""])
+    with pytest.raises(TokenizerError, match="embedding matrix of 20 rows"):
+        bits_per_byte(tiny_llama(20), tokenizer, ["abc"])
+    with pytest.raises(ModelError, match="stride of 9"):
+        bits_per_byte(model, tokenizer, ["abc"], context=8, stride=9)
+    with pytest.raises(ModelError, match="context of 9999"):
+        bits_per_byte(model, tokenizer, ["abc"], context=9999)
+    with torch.no_grad():
+        model.get_input_embeddings().weight[tokenizer.encode("q", add_special_tokens=False)[0]] = float("nan")
+    with pytest.raises(ModelError, match="document 1"):
+        bits_per_byte(model, tokenizer, ["abc", "q and more"])
