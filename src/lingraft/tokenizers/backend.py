@@ -72,7 +72,7 @@ def backend_tokenizer(tokenizer: PreTrainedTokenizerBase) -> Tokenizer:
 
 
 def steps(section: Any) -> Iterator[Mapping[str, Any]]:
-    """Yield the steps of a normalizer, pre-tokenizer, decoder or post-processor, nested sequences flattened."""
+    """Yield the steps of a normalizer, pre-tokenizer, decoder or post-processor, sequences flattened."""
     if not section:
         return
     if section.get("type") == "Sequence":

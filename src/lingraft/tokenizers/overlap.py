@@ -47,8 +47,9 @@ def match_vocabularies(
 ) -> VocabularyMatch:
     """Find the tokens that two vocabularies share.
 
-    Ordinary pieces meet by (bytes, word start); where an ordinary piece and a `<0x..>` byte piece of the source
-    have the same bytes, the ordinary one is taken. Special tokens meet by role, chat markers by equal text.
+    Ordinary pieces meet by (bytes, word start); where an ordinary piece and a `<0x..>` byte piece of the
+    source have the same bytes, the ordinary one is taken. Special tokens meet by role, chat markers by
+    equal text.
 
     Args:
         target_pieces: Pieces of the target vocabulary, by id.
@@ -57,7 +58,8 @@ def match_vocabularies(
             default), `focus-symbols` (digits and punctuation also regardless of spaces), `focus-fuzzy` (all
             tokens regardless of spaces and case). Special tokens meet by role there too (our choice; FOCUS
             compares their text).
-        special_pairs: Text of a target special token to text of the source special token that it stands for.
+        special_pairs: Text of a target special token to text of the source special token that it stands
+            for.
 
     Returns:
         Ids of the shared tokens.
@@ -149,7 +151,8 @@ def _focus(source_pieces: Sequence[Piece | None], normalise: str) -> Callable[[P
             continue
         form, loose = canonical_form(piece), fuzzy_form(piece)
         exact[form] = piece.token_id  # of several with one form, deepfocus takes the last
-        # Among fuzzy equals deepfocus puts those first whose canonical form is the fuzzy form, the last foremost.
+        # Among fuzzy equals deepfocus puts those first whose canonical form is the fuzzy form, the last
+        # foremost.
         if loose == form or loose not in fuzzy:
             fuzzy[loose] = piece.token_id
 

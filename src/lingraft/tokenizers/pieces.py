@@ -1,8 +1,8 @@
 """A Piece for each id of a vocabulary: exact bytes, whether it starts a word, special role.
 
-Byte-level BPE (`Ġ`), SentencePiece (`▁`, `<0x..>`) and WordPiece (`##`) all reduce to (bytes, word_start), so
-that pieces of different kinds of vocabularies can be compared. Comparing token strings, or decoded strings, loses
-the non-ASCII pieces.
+Byte-level BPE (`Ġ`), SentencePiece (`▁`, `<0x..>`) and WordPiece (`##`) all reduce to (bytes, word_start),
+so that pieces of different kinds of vocabularies can be compared. Comparing token strings, or decoded
+strings, loses the non-ASCII pieces.
 """
 
 import re
@@ -38,7 +38,8 @@ class Piece:
         token_id: Its id, the row of the embedding matrix.
         content: Its exact bytes, without the one leading space that `word_start` stands for.
         word_start: Whether it begins with a space (`Ġ`, `▁`; WordPiece: has no `##`).
-        role: `bos`, `eos`, `pad`, `unk`, `mask`, `cls`, `sep` or `special:<text>`; empty for ordinary pieces.
+        role: `bos`, `eos`, `pad`, `unk`, `mask`, `cls`, `sep` or `special:<text>`; empty for ordinary
+            pieces.
         other_roles: Further roles of the same token, least important last.
         byte_fallback: Whether it is a `<0x..>` byte piece.
         surface: How the vocabulary writes it.
