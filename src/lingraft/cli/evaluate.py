@@ -1,0 +1,89 @@
+"""`lingraft eval`: measure a model on text."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from lingraft.cli.output import JsonOption, print_result, prints_to_stderr
+
+app = typer.Typer(
+    name="eval", help="Measure a model.", no_args_is_help=True, rich_markup_mode=None, add_completion=False
+)
+
+BPB_EPILOG = """\b
+Examples:
+  lingraft eval bpb --model smollm2-135m-instruct --text heldout.txt
+  lingraft eval bpb --model ./runs/basque/model --text heldout.txt --json
+
+\b
+Bits per UTF-8 byte of the same text can be compared between tokenizers, perplexities cannot.
+Every byte is counted once; each line of a .txt file is a document, scored alone."""
+
+
+@app.callback()
+def evaluate() -> None:
+    """Measure a model."""
+
+
+@app.command(epilog=BPB_EPILOG)
+def bpb(
+    model: Annotated[
+        str, typer.Option(help="Hub id, directory, .gguf file or asset name of a causal language model.")
+    ],
+    text: Annotated[Path, typer.Option(help="Held-out text: .txt (a document a line), .jsonl, .parquet.")],
+    context: Annotated[
+        int | None, typer.Option(help="Tokens in the longest window (default: 1024 or the model's limit).")
+    ] = None,
+    stride: Annotated[
+        int | None, typer.Option(help="Tokens by which a window moves on (default: half of the context).")
+    ] = None,
+    batch_size: Annotated[int, typer.Option(help="Full windows in one forward pass.", min=1)] = 8,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    dtype: Annotated[
+        str | None, typer.Option(help="float32, bfloat16 or float16 (default: the checkpoint's).")
+    ] = None,
+    trust_remote_code: Annotated[
+        bool, typer.Option("--trust-remote-code", help="Run Python code that the model carries.")
+    ] = False,
+    accept_terms: Annotated[
+        bool, typer.Option("--accept-terms", help="Accept the terms of use of a catalogued model.")
+    ] = False,
+    json: JsonOption = False,
+) -> None:
+    """Bits per byte of a text under a model: lower is better, 8 is no knowledge at all."""
+    with prints_to_stderr():
+        from lingraft.corpora.reading import read_texts
+        from lingraft.evaluation.likelihood import bits_per_byte
+        from lingraft.models.loading import load_model
+
+        # The text first: it is read in a moment, and a wrong path should not wait for a model to load.
+        texts = list(read_texts(text))
+        loaded = load_model(
+            model, dtype=dtype, device=device, trust_remote_code=trust_remote_code, accept_terms=accept_terms
+        )
+        likelihood = bits_per_byte(
+            loaded.model,
+            loaded.tokenizer,
+            texts,
+            context=context,
+            stride=stride,
+            batch_size=batch_size,
+            progress=True,
+        )
+        low, high = likelihood.interval()
+    result: dict[str, Any] = {
+        **likelihood.summary(),
+        "interval": [low, high],
+        "model": model,
+        "revision": loaded.revision,
+        "text": str(text),
+    }
+    lines = [
+        f"{likelihood.bits_per_byte:.4f} bits per byte (95% interval {low:.4f} to {high:.4f})",
+        f"{likelihood.bytes:,} bytes, {likelihood.tokens:,} tokens, {likelihood.documents:,} documents; "
+        f"context {likelihood.context}, stride {likelihood.stride} tokens",
+    ]
+    if likelihood.unknown_tokens:
+        lines.append(f"{likelihood.unknown_tokens:,} unknown tokens: their bytes are charged 8 bits each")
+    print_result(result, lines, as_json=json)
