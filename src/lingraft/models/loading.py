@@ -1,0 +1,228 @@
+"""The loading shell: references become models, tokenizers and donors. Everything below takes objects."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
+
+from lingraft.errors import ConfigError, ModelError
+from lingraft.models.checkpoints import (
+    fingerprint_weights,
+    read_config,
+    snapshot_commit,
+    tensor_entries,
+)
+from lingraft.models.opening import one_line, open_tokenizer, require_finite_rows, require_matching_tokenizer
+from lingraft.models.references import resolve_reference
+
+_EMBEDDING_NAMES = (
+    r"embeddings\.word_embeddings\.weight",  # BERT, RoBERTa, XLM-R, DistilBERT, ELECTRA, DeBERTa
+    r"embeddings\.tok_embeddings\.weight",  # ModernBERT
+    r"shared\.weight",  # T5, mT5, BART, NLLB
+    r"embed_tokens\.weight",  # Llama and its many relatives
+    r"wte\.weight",  # GPT-2
+    r"embed_in\.weight",  # GPT-NeoX
+    r"word_embeddings\.weight",  # BLOOM
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A causal LM in evaluation mode, with its tokenizer.
+
+    Attributes:
+        model: The model, on its device.
+        tokenizer: Its tokenizer.
+        reference: What the user typed.
+        revision: The hub's commit hash, or a sha256 over the weight files.
+    """
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    reference: str
+    revision: str
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedDonor:
+    """The input embeddings of a target-language model, the only part of it that a transfer uses.
+
+    Attributes:
+        embeddings: Rows as stored (no embedding scale applied), float32 `[donor_vocab, donor_dim]`, CPU.
+        tokenizer: The donor's tokenizer.
+        reference: What the user typed.
+        revision: The hub's commit hash, or a sha256 over the weight files.
+    """
+
+    embeddings: torch.Tensor
+    tokenizer: PreTrainedTokenizerBase
+    reference: str
+    revision: str
+
+
+def choose_device(device: str = "auto") -> torch.device:
+    """Return the device to compute on: for `auto` the first of cuda, mps, cpu that is there.
+
+    Raises:
+        ConfigError: The name is no device, or the device is not there.
+    """
+    if device == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+    except (RuntimeError, TypeError):
+        chosen = None
+    usable = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
+    if chosen is None or (chosen.index or 0) >= usable.get(chosen.type, 0):
+        there = ", ".join(f"{name} ({count})" for name, count in usable.items() if count)
+        raise ConfigError(
+            f"device {device!r}", f"auto or one that is there: {there}", "give another --device"
+        )
+    return chosen
+
+
+def parse_dtype(dtype: torch.dtype | str | None) -> torch.dtype | None:
+    """Return a floating-point dtype for its name (`float32`, `bfloat16`, `float16`); None stays None.
+
+    Raises:
+        ConfigError: The name is none of them.
+    """
+    chosen = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
+    if dtype is not None and (not isinstance(chosen, torch.dtype) or not chosen.is_floating_point):
+        raise ConfigError(f"dtype {dtype!r}", "float32, bfloat16 or float16", "give another --dtype")
+    return chosen
+
+
+def load_model(
+    reference: str,
+    *,
+    dtype: torch.dtype | str | None = None,
+    device: str = "auto",
+    trust_remote_code: bool = False,
+    accept_terms: bool = False,
+) -> LoadedModel:
+    """Load a causal LM and its tokenizer.
+
+    Args:
+        reference: Hub id (optionally `@revision`), directory, .gguf file, or a catalogued asset's name.
+        dtype: Type to compute in; None keeps the checkpoint's.
+        device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
+        trust_remote_code: Run Python code that the model's repository carries.
+        accept_terms: Accept the terms of use of a catalogued asset.
+
+    Raises:
+        ModelError: The model is missing, truncated, pickled, no causal LM, or holds NaN embedding rows.
+        TokenizerError: It has no tokenizer, or an unreadable one.
+        AssetError: The catalogue cannot fetch the asset.
+        ConfigError: `device` or `dtype` is not usable.
+    """
+    chosen_dtype, chosen_device = parse_dtype(dtype), choose_device(device)
+    directory = resolve_reference(reference, accept_terms=accept_terms, with_code=trust_remote_code)
+    read_config(directory)
+    tensor_entries(directory)
+    tokenizer = open_tokenizer(directory, reference, trust_remote_code)
+    with one_line(reference, "causal LM"):
+        auto: Any = AutoModelForCausalLM
+        model, report = auto.from_pretrained(
+            directory,
+            dtype="auto" if chosen_dtype is None else chosen_dtype,
+            trust_remote_code=trust_remote_code,
+            use_safetensors=True,
+            local_files_only=True,
+            output_loading_info=True,
+        )
+    missing = sorted(report["missing_keys"])
+    if missing:
+        raise ModelError(
+            f"{reference} lacks {len(missing)} weights of a {type(model).__name__} (first: {missing[0]})",
+            "a causal LM with all its weights",
+            "give the causal LM itself; an encoder can only be a donor",
+        )
+    for name, module in (("input", model.get_input_embeddings()), ("output", model.get_output_embeddings())):
+        if module is not None:
+            require_finite_rows(module.weight.detach(), f"the {name} embeddings of {reference}")
+    try:
+        model = model.to(chosen_device).eval()
+    except torch.OutOfMemoryError as error:
+        raise ModelError(
+            f"{reference} ({model.get_memory_footprint() / 2**30:.1f} GiB) does not fit on {chosen_device}",
+            "enough free memory on the device",
+            "give --dtype bfloat16, --device cpu or a smaller model",
+        ) from error
+    return LoadedModel(model, tokenizer, reference, _revision(directory))
+
+
+def load_tokenizer(
+    reference: str, *, trust_remote_code: bool = False, accept_terms: bool = False
+) -> PreTrainedTokenizerBase:
+    """Load a tokenizer alone: from a reference as `load_model` takes, or from a tokenizer.json file.
+
+    Raises:
+        ModelError: The reference leads nowhere.
+        TokenizerError: There is no tokenizer, or an unreadable one.
+        AssetError: The catalogue cannot fetch the asset.
+    """
+    path = resolve_reference(
+        reference, accept_terms=accept_terms, tokenizer_only=True, with_code=trust_remote_code
+    )
+    return open_tokenizer(path, reference, trust_remote_code)
+
+
+def load_donor(reference: str, *, trust_remote_code: bool = False, accept_terms: bool = False) -> LoadedDonor:
+    """Load the input embeddings and the tokenizer of a target-language model: encoder, T5 or decoder.
+
+    One tensor is read straight from the safetensors file where its name is known; else the model is loaded.
+
+    Raises:
+        ModelError: The donor is missing, truncated or pickled, its tokenizer has ids beyond its matrix, or
+            rows are not finite.
+        TokenizerError: It has no tokenizer, or an unreadable one.
+        AssetError: The catalogue cannot fetch the asset.
+    """
+    directory = resolve_reference(reference, accept_terms=accept_terms, with_code=trust_remote_code)
+    read_config(directory)
+    tokenizer = open_tokenizer(directory, reference, trust_remote_code)
+    with one_line(reference, "language model"):
+        config = AutoConfig.from_pretrained(
+            directory, trust_remote_code=trust_remote_code, local_files_only=True
+        )
+    matrix = _stored_embeddings(directory, config.get_text_config().vocab_size)
+    if matrix is None:
+        with one_line(reference, "language model"):
+            whole = AutoModel.from_pretrained(
+                directory, trust_remote_code=trust_remote_code, use_safetensors=True, local_files_only=True
+            )
+        matrix = whole.get_input_embeddings().weight.detach()
+    if not matrix.is_floating_point():
+        raise ModelError(
+            f"the input embeddings of {reference} are {matrix.dtype}",
+            "floating-point rows",
+            "give the donor's unquantised checkpoint",
+        )
+    require_matching_tokenizer(tokenizer, matrix.shape[0], reference)
+    require_finite_rows(matrix, f"the input embeddings of {reference}")
+    return LoadedDonor(matrix.float().contiguous(), tokenizer, reference, _revision(directory))
+
+
+def _stored_embeddings(directory: Path, vocabulary_size: int) -> torch.Tensor | None:
+    """Read the one tensor that by name and row count is the input embeddings; None where that is unclear."""
+    entries = tensor_entries(directory)
+    for pattern in _EMBEDDING_NAMES:
+        names = [name for name in entries if re.search(rf"(^|\.){pattern}$", name)]
+        fitting = [name for name in names if len(entries[name].shape) == 2]
+        fitting = [name for name in fitting if entries[name].shape[0] == vocabulary_size]
+        if len(fitting) == 1:
+            with safe_open(entries[fitting[0]].file, framework="pt") as opened:
+                tensor: torch.Tensor = opened.get_tensor(fitting[0])
+            return tensor
+    return None
+
+
+def _revision(directory: Path) -> str:
+    return snapshot_commit(directory) or fingerprint_weights(directory)

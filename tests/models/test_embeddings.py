@@ -1,0 +1,179 @@
+"""Matrices go in and out of every architecture, and the checkpoint that comes of it is a plain one."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, BertConfig, BertModel
+
+from lingraft.errors import ModelError, OutputError
+from lingraft.models.embeddings import EmbeddingMatrices, read_embeddings, write_embeddings
+from lingraft.models.saving import save_checkpoint
+
+
+def resized(matrices: EmbeddingMatrices, rows: int) -> EmbeddingMatrices:
+    """Rows in reverse order, cut or padded with random ones to another number."""
+
+    def other(part: torch.Tensor | None) -> torch.Tensor | None:
+        if part is None:
+            return None
+        fill = torch.randn(rows, *part.shape[1:])
+        keep = min(rows, len(part))
+        fill[:keep] = part.flip(0)[:keep].float()
+        return fill
+
+    first = other(matrices.input)
+    assert first is not None
+    return EmbeddingMatrices(first, other(matrices.output), other(matrices.output_bias), matrices.tied)
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_same_matrices_leave_logits_unchanged(architecture: str, tied: bool, tiny: Any, ids: Any) -> None:
+    model = tiny(architecture, tied=tied)
+    before = model(ids).logits
+    matrices = read_embeddings(model)
+    assert matrices.tied == tied
+    assert (matrices.output is None) == tied
+    assert (matrices.output_bias is not None) == (architecture == "phi")
+    write_embeddings(model, matrices)
+    assert torch.equal(model(ids).logits, before)
+
+
+@pytest.mark.parametrize("rows", [487, 803])
+@pytest.mark.parametrize("tied", [False, True])
+def test_permuted_rows_permute_logits(architecture: str, tied: bool, rows: int, tiny: Any, ids: Any) -> None:
+    model = tiny(architecture, tied=tied)
+    old = model(ids).logits
+    size = model.config.vocab_size
+    write_embeddings(model, resized(read_embeddings(model), rows))
+    mapped = size - 1 - ids
+    if int(mapped.max()) >= rows:
+        mapped = mapped % rows
+        ids = size - 1 - mapped
+        fresh = tiny(architecture, tied=tied)
+        old = fresh(ids).logits
+    new = model(mapped).logits
+    keep = min(rows, size)
+    assert new.shape[-1] == rows == model.config.get_text_config().vocab_size
+    torch.testing.assert_close(new[..., :keep], old.flip(-1)[..., :keep])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("rows", [605, 803])
+def test_saved_checkpoint_reloads_in_plain_transformers(
+    architecture: str,
+    tied: bool,
+    rows: int,
+    dtype: torch.dtype,
+    tiny: Any,
+    ids: Any,
+    tmp_path: Path,
+    byte_bpe_tokenizer: Any,
+) -> None:
+    model = tiny(architecture, tied=tied, dtype=dtype)
+    write_embeddings(model, resized(read_embeddings(model), rows))
+    assert {p.dtype for p in model.parameters()} == {dtype}
+    expected = model(ids).logits
+    recipe = {"name": "erdi-ergatiboa ñ", "seed": 3}
+    save_checkpoint(tmp_path / "out", model, byte_bpe_tokenizer, recipe=recipe, card="# card")
+    again = AutoModelForCausalLM.from_pretrained(
+        tmp_path / "out", dtype="auto", attn_implementation="eager", local_files_only=True
+    ).eval()
+    assert again.dtype == dtype
+    assert torch.equal(again(ids).logits, expected)
+    assert (again.get_output_embeddings().weight is again.get_input_embeddings().weight) == tied
+    assert again.generation_config.eos_token_id == byte_bpe_tokenizer.eos_token_id
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "out")
+    assert tokenizer("Égun on 🙂").input_ids == byte_bpe_tokenizer("Égun on 🙂").input_ids
+    assert tokenizer.chat_template == byte_bpe_tokenizer.chat_template
+    assert "ñ" in (tmp_path / "out" / "recipe.yaml").read_text(encoding="utf-8")
+    assert not list((tmp_path / "out").glob("*.bin"))
+    again.train()
+    again(ids, labels=ids).loss.backward()
+
+
+def test_padding_id_beyond_the_rows_is_cleared(tiny: Any) -> None:
+    model = tiny("llama")
+    model.config.pad_token_id = 600
+    model.get_input_embeddings().padding_idx = 600
+    write_embeddings(model, resized(read_embeddings(model), 301))
+    assert model.get_input_embeddings().padding_idx is None
+    assert model.config.pad_token_id is None
+
+
+def test_generation_after_growth(tiny: Any, ids: Any) -> None:
+    model = tiny("gemma2", tied=True)
+    write_embeddings(model, resized(read_embeddings(model), 999))
+    out = model.generate(ids, max_new_tokens=3, do_sample=False, pad_token_id=0)
+    assert out.shape[1] <= ids.shape[1] + 3
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"input": torch.ones(5, 7)}, r"\[5, 7\]"),
+        ({"output": torch.ones(5, 32)}, r"\[5, 32\]"),
+        ({"output": None}, "untied"),
+        ({"tied": True}, "untied"),
+        ({"output_bias": torch.ones(611)}, "output bias"),
+        ({"input": torch.full((611, 32), float("nan"))}, "NaN"),
+    ],
+)
+def test_matrices_that_do_not_fit(change: dict[str, Any], words: str, tiny: Any, ids: Any) -> None:
+    model = tiny("llama")
+    before = model(ids).logits
+    old = read_embeddings(model)
+    fields = {name: getattr(old, name) for name in ("input", "output", "output_bias", "tied")}
+    with pytest.raises(ModelError, match=words):
+        write_embeddings(model, EmbeddingMatrices(**{**fields, **change}))
+    assert torch.equal(model(ids).logits, before)
+
+
+def test_a_model_without_head_is_refused() -> None:
+    config = BertConfig(vocab_size=50, hidden_size=8, num_hidden_layers=1, num_attention_heads=2)
+    with pytest.raises(ModelError, match="no output head"):
+        read_embeddings(BertModel(config))
+
+
+def test_saving_into_a_full_directory(tiny: Any, tmp_path: Path, byte_bpe_tokenizer: Any) -> None:
+    (tmp_path / "note.txt").write_text("mine")
+    with pytest.raises(OutputError, match="holds something"):
+        save_checkpoint(tmp_path, tiny("gpt2"), byte_bpe_tokenizer, recipe={})
+    assert [file.name for file in tmp_path.iterdir()] == ["note.txt"]
+
+
+def test_failed_saving_leaves_nothing(
+    tiny: Any, tmp_path: Path, byte_bpe_tokenizer: Any, monkeypatch: Any
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(type(byte_bpe_tokenizer), "save_pretrained", full)
+    with pytest.raises(OutputError, match="No space left"):
+        save_checkpoint(tmp_path / "out", tiny("gpt2"), byte_bpe_tokenizer, recipe={})
+    assert not list(tmp_path.iterdir())
+
+
+def test_generation_config_follows_the_tokenizer(tiny: Any, tmp_path: Path, byte_bpe_tokenizer: Any) -> None:
+    model = tiny("llama")
+    model.generation_config.eos_token_id = [600, 0, 5]
+    model.generation_config.temperature = 0.6
+    model.generation_config.suppress_tokens = [4000]
+    save_checkpoint(tmp_path / "out", model, byte_bpe_tokenizer, recipe={})
+    again = AutoModelForCausalLM.from_pretrained(tmp_path / "out").generation_config
+    assert again.eos_token_id == [2, 0]  # 0 is a special token of this tokenizer; 600 and 5 are not
+    assert again.bos_token_id == byte_bpe_tokenizer.bos_token_id
+    assert again.pad_token_id == byte_bpe_tokenizer.pad_token_id
+    assert again.temperature == 0.6
+    assert not again.suppress_tokens
+    with pytest.raises(ModelError, match="611 rows"):
+        save_checkpoint(tmp_path / "two", model, byte_bpe_tokenizer, recipe={}, end_ids=[9999])
+
+
+def test_quantisation_mark_is_removed(tiny: Any, tmp_path: Path, byte_bpe_tokenizer: Any) -> None:
+    model = tiny("llama")
+    model.config.quantization_config = {"quant_method": "gguf"}
+    save_checkpoint(tmp_path / "out", model, byte_bpe_tokenizer, recipe={})
+    assert "quantization" not in (tmp_path / "out" / "config.json").read_text()
