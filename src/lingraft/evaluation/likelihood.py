@@ -5,9 +5,8 @@ The convention (our choice where the literature has none):
 * Every document is scored alone, from the document-start token (bos role, else eos role); nothing else is in
   context.
 * Every byte is counted once. The start token is given, not scored; no end token is scored.
-* A document longer than the context is scored in windows: each window starts with the document-start token
-  and moves on by `stride` tokens, so every token after the first window has at least `context - stride` tokens
-  before it.
+* A document longer than the context is scored in windows. Each starts with the document-start token and moves
+  on by `stride` tokens: a token after the first window has at least `context - stride` tokens before it.
 * Text that a tokenizer hides is charged: `CHARGE` bits for each byte under an unknown token (on top of the
   model's bits for that token), and for each byte that its normaliser folded away. A lossless tokenizer is
   charged nothing.
