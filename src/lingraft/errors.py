@@ -4,7 +4,9 @@
 class LingraftError(Exception):
     """An error the user can cause and mend; the command line prints it as one line.
 
-    Attributes:
+    Each argument stays readable as an attribute.
+
+    Args:
         found: What was met, with its value (a path, an id, a count).
         expected: What would have been right.
         remedy: What the user can do about it.

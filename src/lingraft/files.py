@@ -4,6 +4,8 @@ import contextlib
 import hashlib
 import json
 import os
+import platform
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -29,11 +31,20 @@ def fsync_directory(directory: Path) -> None:
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success fsync it and rename it over `path`.
 
+    Args:
+        path: The file to write; its directory is made where missing.
+
+    Yields:
+        An empty file to write to; it is removed if the block raises.
+
     Raises:
         OutputError: The disk is full, or the directory cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=_part_prefix(path), suffix=".part", dir=path.parent)
+    except OSError as error:
+        raise output_error(path, error) from error
     os.close(handle)
     temporary = Path(name)
     try:
@@ -53,13 +64,21 @@ def replacing(path: Path) -> Iterator[Path]:
 def replacing_directory(directory: Path) -> Iterator[Path]:
     """Yield a temporary directory beside `directory`; on success rename it to `directory`.
 
-    The target must not exist, or must be an empty directory.
+    Args:
+        directory: The directory to make: missing, or empty.
+
+    Yields:
+        An empty directory to fill; it is removed if the block raises.
 
     Raises:
         OutputError: The disk is full, or the directory cannot be written.
     """
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", suffix=".part", dir=directory.parent))
+    try:
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        prefix = _part_prefix(directory)
+        temporary = Path(tempfile.mkdtemp(prefix=prefix, suffix=".part", dir=directory.parent))
+    except OSError as error:
+        raise output_error(directory, error) from error
     try:
         yield temporary
         for file in temporary.rglob("*"):
@@ -73,6 +92,36 @@ def replacing_directory(directory: Path) -> Iterator[Path]:
         raise output_error(directory, error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _part_prefix(path: Path) -> str:
+    """Name the temporary file after its maker, so that `remove_leftovers` can tell who still lives."""
+    return f".{path.name}.{platform.node()}-{os.getpid()}."
+
+
+def remove_leftovers(directory: Path) -> None:
+    """Delete the temporary files and directories in `directory` whose makers were killed.
+
+    Those of processes that still run, or that ran on another machine, are left alone.
+    """
+    for item in directory.glob(".*.part"):
+        match = re.search(r"\.([^/]*)-(\d+)\.[^.]*\.part$", item.name)
+        if match is None or not match[1].endswith(platform.node()) or _is_alive(int(match[2])):
+            continue
+        if item.is_dir() and not item.is_symlink():
+            shutil.rmtree(item, ignore_errors=True)
+        else:
+            item.unlink(missing_ok=True)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def output_error(path: Path, error: OSError) -> OutputError:
@@ -110,6 +159,10 @@ def fingerprint(value: Mapping[str, Any]) -> str:
 def require_free_space(path: Path, needed_bytes: int) -> None:
     """Refuse to start work that the disk cannot hold.
 
+    Args:
+        path: Where the work will write; it need not exist.
+        needed_bytes: How much the work will write there.
+
     Raises:
         OutputError: Less than `needed_bytes` is free where `path` will be.
     """
@@ -126,7 +179,14 @@ def require_free_space(path: Path, needed_bytes: int) -> None:
 
 
 def open_run_directory(directory: Path, command: Mapping[str, Any]) -> bool:
-    """Take `directory` for a run of `command`; return whether an earlier start of the same command is there.
+    """Take `directory` for a run of `command`.
+
+    Args:
+        directory: The run directory: missing, empty, or an earlier run of the same command.
+        command: The options and inputs that make one run differ from another, JSON-able.
+
+    Returns:
+        Whether an earlier start of the same command is there, to be continued.
 
     Raises:
         OutputError: The directory holds something else, or a run of another command.
@@ -134,6 +194,9 @@ def open_run_directory(directory: Path, command: Mapping[str, Any]) -> bool:
     marker = directory / RUN_MARKER
     if directory.exists() and not directory.is_dir():
         raise OutputError(f"{directory} is a file", "a directory", "give another --out")
+    command = json.loads(json.dumps(command, ensure_ascii=False, default=str))
+    if directory.exists():
+        remove_leftovers(directory)
     if marker.exists():
         earlier = json.loads(marker.read_text(encoding="utf-8"))
         if earlier.get("fingerprint") == fingerprint(command):
@@ -141,7 +204,7 @@ def open_run_directory(directory: Path, command: Mapping[str, Any]) -> bool:
         changed = sorted(
             key
             for key in {*command, *earlier.get("command", {})}
-            if str(command.get(key)) != str(earlier.get("command", {}).get(key))
+            if command.get(key) != earlier.get("command", {}).get(key)
         )
         raise OutputError(
             f"{directory} holds a run of another command (differs in: {', '.join(changed)})",
@@ -158,5 +221,5 @@ def open_run_directory(directory: Path, command: Mapping[str, Any]) -> bool:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise output_error(directory, error) from error
-    write_json(marker, {"fingerprint": fingerprint(command), "command": dict(command)})
+    write_json(marker, {"fingerprint": fingerprint(command), "command": command})
     return False
