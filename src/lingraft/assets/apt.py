@@ -1,0 +1,110 @@
+"""Fetching one exact Debian package through apt-get, without root and without touching the system's lists."""
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+from lingraft.assets.cache import locked
+from lingraft.assets.pins import Choice
+from lingraft.errors import AssetError
+
+
+def download_deb(root: Path, choice: Choice, folder: Path, alternative: str) -> Path:
+    """Download one of the accepted versions of a package into `folder`; its content is not checked here.
+
+    The system's package lists are tried first. Where they are absent or out of date, lists of the system's
+    own sources are fetched into the cache, which needs no rights.
+
+    Args:
+        root: The asset cache, for the private package lists.
+        choice: The accepted versions, the preferred one first.
+        folder: An empty directory.
+        alternative: What the user can do instead, for the error.
+
+    Returns:
+        The path of the .deb file.
+
+    Raises:
+        AssetError: There is no apt-get, no network, or none of the versions is to be had.
+    """
+    if shutil.which("apt-get") is None:
+        raise AssetError(
+            f"no apt-get to fetch {choice[0].name} with",
+            "a Debian system, or one with apt",
+            f"instead, {alternative}",
+        )
+    file, output = _try_versions([], choice, folder)
+    if file is None:
+        options = _private_lists(root)
+        file, output = _try_versions(options, choice, folder)
+        if file is None:
+            raise _apt_error(options, choice, output, alternative)
+    return file
+
+
+def _run(arguments: list[str], folder: Path) -> tuple[int, str]:
+    done = subprocess.run(
+        arguments,
+        cwd=folder,
+        env={**os.environ, "LC_ALL": "C"},
+        capture_output=True,
+        text=True,
+        errors="replace",
+        stdin=subprocess.DEVNULL,
+        check=False,
+    )
+    return done.returncode, done.stderr + done.stdout
+
+
+def _try_versions(options: list[str], choice: Choice, folder: Path) -> tuple[Path | None, str]:
+    """Return the file of the first version that apt delivers, and all that apt said until then."""
+    said = ""
+    for package in choice:
+        # apt would hand its download to a user of its own, who cannot write to our folder.
+        wanted = ["-o", "APT::Sandbox::User=root", "download", f"{package.name}={package.version}"]
+        code, output = _run(["apt-get", "-q", *options, *wanted], folder)
+        files = list(folder.glob("*.deb"))
+        if code == 0 and len(files) == 1:
+            return files[0], said
+        for file in files:
+            file.unlink()
+        said += output
+    return None, said
+
+
+def _private_lists(root: Path) -> list[str]:
+    """Fetch the package lists of the system's sources into the cache; return apt's options to use them."""
+    apt = root / "apt"
+    options = []
+    for key, folder in (("State::Lists", apt / "lists"), ("Cache", apt / "cache")):
+        (folder / "partial").mkdir(parents=True, exist_ok=True)
+        options += ["-o", f"Dir::{key}={folder}"]
+    (apt / "cache" / "archives" / "partial").mkdir(parents=True, exist_ok=True)
+    update = ["-o", "APT::Sandbox::User=root", "-o", "Acquire::Languages=none", "-o", "Acquire::Retries=1"]
+    with locked(root, "apt-lists"):
+        # The exit status says nothing: one unreachable third-party source makes it fail.
+        _run(["apt-get", "-q", *options, *update, "update"], apt)
+    return options
+
+
+def _apt_error(options: list[str], choice: Choice, output: str, alternative: str) -> AssetError:
+    name = choice[0].name
+    known = ", ".join(package.version for package in choice)
+    if "No space left" in output or "enough free space" in output:
+        return AssetError(
+            f"no space left while apt-get fetched {name}",
+            f"{2 * choice[0].size / 2**20:.0f} MiB in the cache",
+            f"free some space, set LINGRAFT_CACHE to another disk, or {alternative}",
+        )
+    _, policy = _run(["apt-cache", *options, "policy", name], Path("/"))
+    offered = re.search(r"Candidate: (\S+)", policy)
+    if offered and offered[1] != "(none)" and offered[1] not in known.split(", "):
+        why = f"apt offers {name} {offered[1]}"
+    elif offered and offered[1] != "(none)":
+        lines = [line for line in output.splitlines() if line.startswith(("E:", "Err"))]
+        why = f"apt-get could not fetch {name} ({(lines or ['no reason given'])[-1][:200]})"
+    else:
+        why = f"apt finds no package {name} (no network, or not among this system's sources)"
+    return AssetError(why, f"version {known}", f"try again with a network, or {alternative}")
