@@ -143,7 +143,7 @@ class _Splitter:
         return ids
 
     def _word_piece(self, piece: Piece) -> list[int]:
-        """Match the longest entry first, as WordPiece does, inside a word where the piece does not start one."""
+        """Match the longest entry first, as WordPiece does; inside a word where the piece starts none."""
         text, prefix = piece.text, self.backend.prefix
         vocabulary = self.backend.vocabulary
         if not piece.word_start and text in vocabulary and prefix + text not in vocabulary:

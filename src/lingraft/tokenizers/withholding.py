@@ -31,8 +31,7 @@ def read_merges(backend: Backend) -> list[Merge]:
     """
     if backend.model_type != "BPE":
         raise TokenizerError(
-            f"a {backend.model_type} tokenizer", "a BPE tokenizer, which has merges", "use another
-            tokenizer"
+            f"a {backend.model_type} tokenizer", "a BPE tokenizer, which has merges", "use another tokenizer"
         )
     merges = (merge.split(" ", 1) if isinstance(merge, str) else merge for merge in backend.model["merges"])
     return [(left, right) for left, right in merges]
@@ -113,7 +112,7 @@ class _Without:
         raise NotImplementedError
 
     def surface(self, piece: Piece) -> str:
-        """Return the piece as the model sees it; text that was only added is written in the model's alphabet."""
+        """Return the piece as the model sees it; text that was only added, in the model's alphabet."""
         if piece.surface in self.backend.vocabulary or self.backend.style == "plain":
             return piece.surface
         if self.backend.style == "byte-level":
