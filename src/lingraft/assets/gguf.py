@@ -4,12 +4,13 @@ transformers loads such a file, but the model it gives refuses to be saved and t
 tokenizer leaves out how some vocabularies cut text. So it is rebuilt once.
 """
 
+import contextlib
 import importlib.util
+import io
 import logging
 import struct
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,7 @@ def _unreadable(file: Path, why: str) -> AssetError:
     )
 
 
-@contextmanager
+@contextlib.contextmanager
 def _quiet_transformers() -> Iterator[None]:
     """Keep transformers' bars and its remarks about dequantising off the terminal."""
     from transformers.utils import logging as transformers_logging
@@ -71,7 +72,8 @@ def _quiet_transformers() -> Iterator[None]:
     logger.setLevel(logging.ERROR)
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
-        with warnings.catch_warnings():
+        # One of its bars cannot be turned off.
+        with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:

@@ -73,7 +73,7 @@ def _write_texts(
     counts[f"{label}training lines"] = len(train)
     counts[f"{label}held-out lines"] = len(kept)
     counts[f"dropped: {label}held-out near-duplicates of training lines"] = removed
-    counts[f"{label}training words"] = sum(len(text.split()) for text in train)
+    counts[f"{label}training words (between spaces)"] = sum(len(text.split()) for text in train)
     counts[f"{label}training bytes"] = sum(len(text.encode()) + 1 for text in train)
     counts[f"{label}held-out bytes"] = sum(len(text.encode()) + 1 for text in kept)
     (directory / f"{prefix}train.txt").write_text("".join(f"{text}\n" for text in train), encoding="utf-8")

