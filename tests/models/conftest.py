@@ -63,7 +63,7 @@ def build(name: str, *, tied: bool = False, dtype: torch.dtype = torch.float32) 
     generator = torch.Generator().manual_seed(11)
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter += 0.15 * torch.randn(parameter.shape, generator=generator).to(dtype)
+            parameter.add_(0.15 * torch.randn(parameter.shape, generator=generator).to(dtype))
     return model
 
 

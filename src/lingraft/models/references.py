@@ -1,9 +1,9 @@
 """From what the user typed (hub id, directory, .gguf file, asset name) to a checkpoint directory on disk."""
 
-import os
 import re
 from pathlib import Path
 
+from lingraft.assets.cache import cache_root, locked
 from lingraft.errors import ModelError
 from lingraft.files import sha256_of
 from lingraft.models.checkpoints import refuse_pickle
@@ -11,11 +11,6 @@ from lingraft.models.checkpoints import refuse_pickle
 _HUB_ID = re.compile(r"(?P<name>[\w.-]+(?:/[\w.-]+)?)(?:@(?P<revision>[\w./-]+))?")
 _TOKENIZER_FILES = ["*.json", "*.jinja", "*.model", "*.txt"]
 _WEIGHT_INDEX = "*.safetensors.index.json"
-
-
-def cache_root() -> Path:
-    """Return where fetched and converted models are kept: `LINGRAFT_CACHE`, else ~/.cache/lingraft."""
-    return Path(os.environ.get("LINGRAFT_CACHE") or "~/.cache/lingraft").expanduser()
 
 
 def resolve_reference(
@@ -89,13 +84,15 @@ def _rebuilt_gguf(path: Path) -> Path:
         raise ModelError(
             f"{path} starts with {magic!r}", "b'GGUF', as a GGUF file does", "fetch the file again"
         )
-    out = cache_root() / "gguf" / sha256_of(path)
-    if (out / "config.json").is_file():
-        return out
     from lingraft.assets.gguf import rebuild_gguf
 
-    out.parent.mkdir(parents=True, exist_ok=True)
-    return rebuild_gguf(path, out)
+    digest = sha256_of(path)
+    out = cache_root() / "gguf" / digest
+    with locked(cache_root(), f"gguf-{digest}"):
+        if (out / "config.json").is_file():
+            return out
+        out.parent.mkdir(parents=True, exist_ok=True)
+        return rebuild_gguf(path, out)
 
 
 def _from_hub(name: str, revision: str | None, tokenizer_only: bool, with_code: bool) -> Path:
