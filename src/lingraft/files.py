@@ -194,7 +194,7 @@ def open_run_directory(directory: Path, command: Mapping[str, Any]) -> bool:
     marker = directory / RUN_MARKER
     if directory.exists() and not directory.is_dir():
         raise OutputError(f"{directory} is a file", "a directory", "give another --out")
-    command = json.loads(json.dumps(command, ensure_ascii=False, default=str))
+    command = json.loads(json.dumps(dict(command), ensure_ascii=False, default=str))
     if directory.exists():
         remove_leftovers(directory)
     if marker.exists():

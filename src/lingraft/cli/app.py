@@ -96,9 +96,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         sys.stdout.flush()
     except BrokenPipeError:
-        # Whoever read our output has enough of it; keep Python from saying so again at exit.
+        # Whoever read our output has enough of it; keep Python from saying so again at exit. Typer leaves
+        # with the same status where it meets this first.
         sys.stdout = None
-        return 0
+        return 1
     except typer.Abort:
         return report_exception(KeyboardInterrupt())
     except (Exception, KeyboardInterrupt) as error:

@@ -233,19 +233,23 @@ def _lines(paragraph: Paragraph) -> str:
 
 
 def _table(table: Table) -> str:
-    head = "".join(f'<th scope="col">{_text(name)}</th>' for name in table.columns)
+    numeric = [any(_is_number(row[place]) for row in table.rows) for place in range(len(table.columns))]
+    numeric[:1] = [False]
+    head = "".join(
+        f'<th scope="col"{" class=number" if right else ""}>{_text(name)}</th>'
+        for name, right in zip(table.columns, numeric, strict=True)
+    )
     best = _best_row(table)
     rows = []
     for number, row in enumerate(table.rows):
         cells = []
         for place, value in enumerate(row):
             text = _text(format_cell(value, table.digits))
-            is_number = isinstance(value, int | float | Estimate) and not isinstance(value, bool)
             shown = f"<strong>{text}</strong>" if number == best and place == table.best else text
             if place == 0:
                 cells.append(f'<th scope="row">{shown}</th>')
             else:
-                cells.append(f'<td class="number">{shown}</td>' if is_number else f"<td>{shown}</td>")
+                cells.append(f'<td class="number">{shown}</td>' if numeric[place] else f"<td>{shown}</td>")
         rows.append(f"<tr>{''.join(cells)}</tr>")
     body = "\n".join(rows)
     # Wide tables scroll by themselves, by keyboard too, and never the page.
@@ -254,6 +258,10 @@ def _table(table: Table) -> str:
         f"<caption>{_text(table.caption)}</caption><thead><tr>{head}</tr></thead>"
         f"<tbody>\n{body}\n</tbody></table></div>"
     )
+
+
+def _is_number(value: Cell) -> bool:
+    return isinstance(value, int | float | Estimate) and not isinstance(value, bool)
 
 
 def _best_row(table: Table) -> int | None:
