@@ -133,6 +133,7 @@ def _corpora() -> list[Asset]:
             packages=(choice, english),
             disk_bytes=100 << 20,
             convert=_help,
+            converter=2,
         )
         for name, choice in pins.items()
         if name.startswith(_HELP) and name != f"{_HELP}en-us"
@@ -152,6 +153,7 @@ def _lexicons() -> list[Asset]:
             packages=(choice,),
             disk_bytes=100 << 20,
             convert=_freedict,
+            converter=2,
         )
         for name, choice in debian_pins().items()
         if name.startswith(prefix)

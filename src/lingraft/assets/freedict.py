@@ -20,6 +20,8 @@ _REMARK = re.compile(r'<[^>]*>|\[[^\]]*\]|\{[^}]*\}|\([^)]*\)|"[^"]*"|„[^“�
 _NO_TRANSLATION = re.compile(
     r"^(see:?|see also|cf\.?|syn(onyms?)?:?|ant(onyms?)?:?|note:?|plural of|\(|\"|-|•|/)", re.IGNORECASE
 )
+_OTHER_SCRIPT = {"ara", "bul", "ell", "hin", "jpn", "mkd", "rus"}
+"""Target languages that are not written in Latin letters: what is, is an explanation."""
 LONGEST_PHRASE = 3
 """Our choice: a head or translation of more words than this is a definition or a sentence, not a pair."""
 
@@ -68,7 +70,9 @@ def read_dictd(index: str, database: bytes) -> Iterator[tuple[str, str]]:
             yield head, database[offset : offset + length].decode("utf-8", "replace")
 
 
-def entry_pairs(head: str, entry: str, counts: Counter[str]) -> Iterator[tuple[str, str]]:
+def entry_pairs(
+    head: str, entry: str, counts: Counter[str], *, glosses: bool = False
+) -> Iterator[tuple[str, str]]:
     """Yield the (word, translation) pairs of one entry; count what is passed over, by reason.
 
     The first line holds the word with pronunciation and grammar; translations stand on lines of their own,
@@ -78,16 +82,23 @@ def entry_pairs(head: str, entry: str, counts: Counter[str]) -> Iterator[tuple[s
         head: The headword as indexed, used where the entry's first line gives none.
         entry: The entry's text.
         counts: Gets the translations passed over.
+        glosses: Whether the line after a sense's translations explains the sense, as in the dictionaries
+            that were made from Wiktionary.
 
     Yields:
         Pairs of at most three words on either side.
     """
     lines = entry.split("\n")
     word = _clean(_PRONUNCIATION.sub("", lines[0])) or _clean(head)
+    translated = False
     for line in lines[1:]:
-        text = _NUMBER.sub("", line.strip())
-        if not text or _NO_TRANSLATION.match(text):
+        numbered = _NUMBER.match(line.strip())
+        text = line.strip()[numbered.end() if numbered else 0 :]
+        if numbered:
+            translated = False
+        if not text or _NO_TRANSLATION.match(text) or (glosses and translated):
             continue
+        translated = True
         # What follows a dash between blanks is an example with its translation.
         text = re.split(r"\s+[-–]\s+", _REMARK.sub(" ", text))[0]
         for part in re.split(r"[,;]", text):
@@ -120,19 +131,27 @@ def convert_freedict(deb: Path, directory: Path) -> dict[str, int]:
     Raises:
         AssetError: The package is damaged or holds no dictionary.
     """
-    files = {}
+    files: dict[str, bytes] = {}
+    language = ""
     for name, content in read_deb(deb, lambda name: name.startswith(("usr/share/dictd/", "usr/share/doc/"))):
         for ending in (".index", ".dict.dz", "/copyright"):
             if name.endswith(ending):
                 files[ending] = content
+        if name.endswith(".index"):
+            language = name.removesuffix(".index")[-3:]
     if not {".index", ".dict.dz"} <= files.keys():
         raise broken_archive(deb, "it holds no dictd dictionary")
     counts: Counter[str] = Counter()
     pairs: set[tuple[str, str]] = set()
     try:
-        for head, entry in read_dictd(files[".index"].decode("utf-8"), gzip.decompress(files[".dict.dz"])):
+        database = gzip.decompress(files[".dict.dz"])
+        from_wiktionary = b"wikdict" in database[: 1 << 16].lower()
+        for head, entry in read_dictd(files[".index"].decode("utf-8"), database):
             counts["entries"] += 1
-            for pair in entry_pairs(head, entry, counts):
+            for pair in entry_pairs(head, entry, counts, glosses=from_wiktionary):
+                if language in _OTHER_SCRIPT and pair[1].isascii():
+                    counts["dropped: not in the language's script"] += 1
+                    continue
                 if pair in pairs:
                     counts["dropped: repeated pairs"] += 1
                 pairs.add(pair)

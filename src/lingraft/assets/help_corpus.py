@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from lingraft.assets.libreoffice import AlignedParagraph, PageParagraphs, align, read_help
+from lingraft.assets.libreoffice import AlignedParagraph, PageParagraphs, align, is_broken, read_help
 from lingraft.assets.splitting import held_out, remove_near_duplicates
 
 
@@ -56,7 +56,7 @@ def _write_english(directory: Path, pages: PageParagraphs, counts: Counter[str])
     """Write the English text, split by the same pages and cleaned in the same way."""
     texts: tuple[list[str], list[str]] = ([], [])
     for page, paragraphs in pages.items():
-        texts[held_out(page)].extend(paragraphs.values())
+        texts[held_out(page)].extend(text for text in paragraphs.values() if not is_broken(text))
     _write_texts(directory, "en.", texts, counts)
 
 

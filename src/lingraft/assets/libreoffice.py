@@ -16,10 +16,12 @@ _PARAGRAPH = re.compile(r'<(p|h[1-6])\s[^>]*?\bid="([^"]+)"[^>]*>(.*?)</\1>', re
 _TAG = re.compile(r"<[^>]+>")
 _SPACE = re.compile(r"\s+")
 _WORD = re.compile(r"[^\W\d_]+")
+_BROKEN = re.compile(r"\[text/\S+ not found\]")
+"""What the package holds where a passage from another page could not be included."""
 _IDENTIFIER_ROWS = ("MediaType_", "FilterName_", "APIName_")
 """Cells of the table of file filters: names of program interfaces, the same in every language."""
 MOSTLY_ENGLISH = 0.7
-"""Our choice: a paragraph of which this share of words stands in its English one too is untranslated."""
+"""Our choice: a paragraph with this share of its letters in words of its English one is untranslated."""
 
 PageParagraphs = dict[str, dict[str, str]]
 """Page (path below `text/`, without .html) -> paragraph id -> text, both in the order of the package."""
@@ -163,16 +165,25 @@ def align(
                 yield AlignedParagraph(page, identifier, original, text)
 
 
+def is_broken(text: str) -> bool:
+    """Whether a paragraph shows that a passage of another page is missing from it."""
+    return bool(_BROKEN.search(text))
+
+
 def untranslated(english: str | None, target: str) -> str | None:
     """Return why a paragraph is not text of the target language, or None where it is."""
     if english is None:
         return "no English counterpart"
     if target == english:
         return "identical to English"
+    if is_broken(target):
+        return "broken inclusion"
     words = [word.casefold() for word in _WORD.findall(target)]
     if not words:
         return "no words"
     known = {word.casefold() for word in _WORD.findall(english)}
-    if sum(word in known for word in words) >= MOSTLY_ENGLISH * len(words):
+    # By letters, since a run of Japanese without a blank is one word here.
+    shared = sum(len(word) for word in words if word in known)
+    if shared >= MOSTLY_ENGLISH * sum(map(len, words)):
         return "mostly English words"
     return None
