@@ -1,0 +1,87 @@
+"""Tokenizer parts that keep every character of a text: spaces, newlines, and bytes for what is not in the vocabulary.
+
+SentencePiece tokenizers of encoders normalise (NFKC), fold runs of spaces and put one in front of the text.
+A causal model writes text, so `decode(encode(x)) == x` must hold. One exception is common to all
+vocabularies that write a space as U+2581: that character itself reads back as a space.
+"""
+
+import string
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from lingraft.tokenizers.backend import METASPACE
+
+BYTE_PIECES = tuple(f"<0x{byte:02X}>" for byte in range(256))
+
+BASIC_CHARACTERS = ("\n", *sorted(string.printable[:95]))
+"""Always in a lossless vocabulary: newline and printable ASCII. They also keep the text `<0x0A>` from being read as
+that byte's piece, whose score is far lower than that of its characters."""
+
+BYTE_SCORE = -400.0
+"""Score of byte pieces in a Unigram vocabulary: below any way of writing `<0x..>` in characters."""
+
+
+def make_lossless(description: dict[str, Any], *, word_starts: bool = True) -> None:
+    """Replace the normalizer, pre-tokenizer and decoder of a `▁` vocabulary by ones that keep every character.
+
+    With `word_starts`, a `▁` is put before text that begins a line, and taken away on decoding, so that a
+    word is the same piece at the start of a line as inside it. The rule loses nothing: it is applied to all
+    lines that are not empty.
+
+    Args:
+        description: The content of a `tokenizer.json`; changed in place.
+        word_starts: Whether words at the start of lines are written as inside a line.
+    """
+    to_metaspace = {"type": "Replace", "pattern": {"String": " "}, "content": METASPACE}
+    from_metaspace = {"type": "Replace", "pattern": {"String": METASPACE}, "content": " "}
+    normalizers: list[dict[str, Any]] = [to_metaspace]
+    decoders: list[dict[str, Any]] = [from_metaspace, {"type": "ByteFallback"}, {"type": "Fuse"}]
+    if word_starts:
+        line_start = r"^(?=[^\n])|(?<=\n)(?=[^\n])"
+        normalizers.append({"type": "Replace", "pattern": {"Regex": line_start}, "content": METASPACE})
+        decoders.append({"type": "Replace", "pattern": {"String": "\n "}, "content": "\n"})
+        decoders.append({"type": "Strip", "content": " ", "start": 1, "stop": 0})
+    description["normalizer"] = {"type": "Sequence", "normalizers": normalizers}
+    description["pre_tokenizer"] = {
+        "type": "Metaspace",
+        "replacement": METASPACE,
+        "prepend_scheme": "never",
+        "split": True,
+    }
+    description["decoder"] = {"type": "Sequence", "decoders": decoders}
+
+
+def renumber(description: dict[str, Any], new_ids: Mapping[str, int]) -> None:
+    """Give added tokens, and the special tokens that a post-processor writes, their new ids.
+
+    Args:
+        description: The content of a `tokenizer.json`; changed in place.
+        new_ids: New id of each token; added tokens without one are dropped.
+    """
+    added = [dict(token) for token in description.get("added_tokens") or [] if token["content"] in new_ids]
+    for token in added:
+        token["id"] = new_ids[token["content"]]
+    description["added_tokens"] = sorted(added, key=lambda token: int(token["id"]))
+    if description.get("post_processor"):
+        description["post_processor"] = _renumbered(description["post_processor"], new_ids)
+
+
+def _renumbered(section: Mapping[str, Any], new_ids: Mapping[str, int]) -> dict[str, Any]:
+    result = dict(section)
+    if "processors" in result:
+        result["processors"] = [_renumbered(inner, new_ids) for inner in result["processors"]]
+    if isinstance(result.get("special_tokens"), Mapping):
+        result["special_tokens"] = {
+            name: {**entry, "ids": [new_ids[token] for token in entry["tokens"]]}
+            for name, entry in result["special_tokens"].items()
+        }
+    for name in ("sep", "cls"):
+        if isinstance(result.get(name), list):
+            result[name] = [result[name][0], new_ids[result[name][0]]]
+    return result
+
+
+def missing(entries: Iterable[str], vocabulary: Iterable[str]) -> list[str]:
+    """Return the entries that a vocabulary lacks, in order, each once."""
+    known = set(vocabulary)
+    return [entry for entry in dict.fromkeys(entries) if entry not in known]
