@@ -1,4 +1,4 @@
-"""Tokenizer parts that keep every character of a text: spaces, newlines, and bytes for what is not in the vocabulary.
+"""Tokenizer parts that keep every character of a text: spaces, newlines, and bytes for what has no piece.
 
 SentencePiece tokenizers of encoders normalise (NFKC), fold runs of spaces and put one in front of the text.
 A causal model writes text, so `decode(encode(x)) == x` must hold. One exception is common to all

@@ -11,8 +11,15 @@ from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from lingraft.errors import CorpusError, TokenizerError
-from lingraft.tokenizers.backend import Backend, backend_tokenizer, classify, model_type, rebuild,
-special_roles from lingraft.tokenizers.lossless import (
+from lingraft.tokenizers.backend import (
+    Backend,
+    backend_tokenizer,
+    classify,
+    model_type,
+    rebuild,
+    special_roles,
+)
+from lingraft.tokenizers.lossless import (
     BASIC_CHARACTERS,
     BYTE_PIECES,
     BYTE_SCORE,
@@ -99,13 +106,19 @@ def _count(backend: Backend, texts: Iterable[str]) -> tuple[Counter[str], Counte
     characters: Counter[str] = Counter()
     for batch in batches(texts, BATCH):
         ids = np.fromiter(
-            (i for encoding in encoder.encode_batch_fast(batch, add_special_tokens=False) for i in encoding.ids),
+            (
+                i
+                for encoding in encoder.encode_batch_fast(batch, add_special_tokens=False)
+                for i in encoding.ids
+            ),
             dtype=np.int64,
         )
         if len(ids) and ids.max() >= len(totals):
             totals = np.pad(totals, (0, int(ids.max()) + 1 - len(totals)))
         totals[: int(ids.max(initial=-1)) + 1] += np.bincount(ids)
-        characters.update("".join(batch).replace(" ", "▁") if backend.style == "sentencepiece" else "".join(batch))
+        characters.update(
+            "".join(batch).replace(" ", "▁") if backend.style == "sentencepiece" else "".join(batch)
+        )
     names = {token_id: text for text, token_id in encoder.get_vocab().items()}
     return Counter({names[int(i)]: int(totals[i]) for i in np.flatnonzero(totals)}), characters
 
@@ -160,8 +173,9 @@ def _trim_unigram(
         kept |= {character for text in wanted for character in text if character in scores}
     ordinary = [score for text, score in scores.items() if text not in set(specials)]
     floor, total = min(ordinary), max(1, sum(characters.values()))
-    vocab: list[list[Any]] = [[text, scores.pop(text, 0.0)] for text in specials if text in
-        backend.vocabulary]
+    vocab: list[list[Any]] = [
+        [text, scores.pop(text, 0.0)] for text in specials if text in backend.vocabulary
+    ]
     vocab += [[text, BYTE_SCORE] for text in fallback]
     rest = kept - set(specials)
     vocab += [[text, score] for text, score in scores.items() if text in rest and text not in set(fallback)]
@@ -237,7 +251,7 @@ def _parts(text: str, ranks: dict[tuple[str, str], int], vocabulary: Any) -> set
 
 
 def _append_added(description: dict[str, Any], specials: Sequence[str], ids: dict[str, int]) -> None:
-    """Number the special tokens that are not in the model after it, and drop added tokens that were not kept."""
+    """Number special tokens outside the model after it, and drop added tokens that were not kept."""
     for text in specials:
         ids.setdefault(text, len(ids))
     renumber(description, ids)
