@@ -104,7 +104,10 @@ def token_vectors_from_words(
 
 
 def aligned_word_space(
-    target: VectorSpace, source: VectorSpace, source_words: WordVectors, target_words: WordVectors,
+    target: VectorSpace,
+    source: VectorSpace,
+    source_words: WordVectors,
+    target_words: WordVectors,
     dictionary: Sequence[tuple[str, str]],
 ) -> VectorSpace:
     """WECHSEL's space: source word vectors turned onto the target's by orthogonal Procrustes on a dictionary.
@@ -157,8 +160,12 @@ def read_dictionary(path: Path) -> list[tuple[str, str]]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise TransferError(f"{path}: {error}", "a UTF-8 file of word<TAB>word lines", "check the path") from error
-    pairs = [(left.strip(), right.strip()) for line in lines for left, tab, right in [line.partition("\t")] if tab]
+        raise TransferError(
+            f"{path}: {error}", "a UTF-8 file of word<TAB>word lines", "check the path"
+        ) from error
+    pairs = [
+        (left.strip(), right.strip()) for line in lines for left, tab, right in [line.partition("\t")] if tab
+    ]
     pairs = [(left, right) for left, right in pairs if left and right]
     if not pairs:
         raise TransferError(f"{path}: no word pairs", "word<TAB>word lines", "separate the words by a tab")

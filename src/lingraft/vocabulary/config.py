@@ -17,7 +17,9 @@ class TransferConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     method: str = Field("salt", description="An initialiser's name, auto, or module:function.")
-    mode: Mode = Field("replace", description="replace the vocabulary, or extend it and keep every source id.")
+    mode: Mode = Field(
+        "replace", description="replace the vocabulary, or extend it and keep every source id."
+    )
     auxiliary: str = Field(
         "donor", description="Where neighbours are sought: fasttext, words:FILE, or donor (its own space)."
     )

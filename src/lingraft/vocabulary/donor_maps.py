@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lingraft.vocabulary.mixtures import ROW_CHUNK
+from lingraft.vocabulary.mixtures import row_blocks
 from lingraft.vocabulary.neighbours import unit_rows
 from lingraft.vocabulary.problem import Matrix, Rule, TransferProblem
 from lingraft.vocabulary.pursuit import pursuit_mixture
@@ -36,10 +36,9 @@ def clp(problem: TransferProblem) -> Rule:
     def fill_rows(which: Matrix, source_matrix: Tensor, out: Tensor) -> None:
         shared = source_matrix[torch.from_numpy(source_ids)].float()
         weighted, average = anchors.T @ shared, shared.mean(dim=0)
-        ids = torch.from_numpy(problem.new_ids[rows])
-        for part in torch.arange(len(rows)).split(ROW_CHUNK):
-            values = (units[part] @ weighted) / totals[part]
-            out[ids[part]] = torch.where(lost[part], average, values).to(out.dtype)
+        for block, ids in row_blocks(problem.new_ids[rows]):
+            values = (units[block] @ weighted) / totals[block]
+            out[ids] = torch.where(lost[block], average, values).to(out.dtype)
 
     notes = {"cancelling_weights": int(lost.sum())}
     return known_rule(problem, rows, fill_rows, origin="averaged", neighbours=len(source_ids), notes=notes)
@@ -53,7 +52,9 @@ def sava(problem: TransferProblem) -> Rule:
     """
     donor = problem.require_donor("sava")
     target_ids, source_ids = problem.shared_ordinary(donor.target_known)
-    require_overlap(len(source_ids), donor.target.shape[1], "sava, whose map has as many rows as the donor is wide")
+    require_overlap(
+        len(source_ids), donor.target.shape[1], "sava, whose map has as many rows as the donor is wide"
+    )
     rows = np.nonzero(donor.target_known[problem.new_ids])[0]
     anchors = donor.target[target_ids].double()
     # Normal equations: [h_t, h_t] instead of a factorisation of [n_anchors, h_t]; float64 has digits to spare.
@@ -61,7 +62,7 @@ def sava(problem: TransferProblem) -> Rule:
 
     def fill_rows(which: Matrix, source_matrix: Tensor, out: Tensor) -> None:
         linear_map = (gram @ (anchors.T @ source_matrix[torch.from_numpy(source_ids)].double())).float()
-        for part in torch.from_numpy(problem.new_ids[rows]).split(ROW_CHUNK):
+        for _, part in row_blocks(problem.new_ids[rows]):
             out[part] = (donor.target[part] @ linear_map).to(out.dtype)
 
     return known_rule(problem, rows, fill_rows, origin="regressed", neighbours=len(source_ids))

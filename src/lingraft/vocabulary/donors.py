@@ -52,7 +52,9 @@ def donor_vectors(
     vectors = torch.zeros(len(pieces), embeddings.shape[1])
     own = ~match.by_role
     vectors[match.target_ids[own]] = embeddings[match.source_ids[own]].float()
-    others = np.array([i for i, piece in enumerate(pieces) if piece and not piece.role and not exact[i]], np.int64)
+    others = np.array(
+        [i for i, piece in enumerate(pieces) if piece and not piece.role and not exact[i]], np.int64
+    )
     splits = split_pieces([piece for i in others if (piece := pieces[i])], donor_tokenizer)
     usable = np.array([len(split) > 0 for split in splits], dtype=np.bool_)
     mixture = mixture_from_lists([split for split in splits if len(split)])

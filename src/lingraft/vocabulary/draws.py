@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lingraft.vocabulary.mixtures import ROW_CHUNK
+from lingraft.vocabulary.mixtures import row_blocks
 from lingraft.vocabulary.problem import Matrix, Rule, TransferProblem
 from lingraft.vocabulary.rules import draw_seed, fill_missing, known_rule
 
@@ -15,7 +15,7 @@ def multivariate(problem: TransferProblem) -> Rule:
     def fill_rows(which: Matrix, source_matrix: Tensor, out: Tensor) -> None:
         mean, root = _mean_and_root(source_matrix)
         generator = torch.Generator().manual_seed(draw_seed(problem, which))
-        for part in torch.from_numpy(problem.new_ids).split(ROW_CHUNK):
+        for _, part in row_blocks(problem.new_ids):
             noise = torch.randn(len(part), len(mean), generator=generator)
             out[part] = (noise @ root + mean).to(out.dtype)
 
@@ -41,17 +41,15 @@ def mean(problem: TransferProblem) -> Rule:
         out[torch.from_numpy(problem.new_ids)] = average.to(out.dtype)
 
     everything = np.arange(len(problem.new_ids))
-    return known_rule(
-        problem, everything, fill_rows, origin="averaged", neighbours=len(problem.source_input)
-    )
+    return known_rule(problem, everything, fill_rows, origin="averaged", neighbours=len(problem.source_input))
 
 
 def _mean_and_root(matrix: Tensor) -> tuple[Tensor, Tensor]:
     """Mean `[w]` and symmetric root `[w, w]` of the rows' covariance, summed in float64 a few rows at a time."""
     mean = matrix.mean(dim=0, dtype=torch.float64)
     covariance = torch.zeros(len(mean), len(mean), dtype=torch.float64)
-    for part in matrix.split(ROW_CHUNK):
-        centred = part.double() - mean
+    for _, part in row_blocks(np.arange(len(matrix))):
+        centred = matrix[part].double() - mean
         covariance += centred.T @ centred
     values, vectors = torch.linalg.eigh(covariance / max(len(matrix) - 1, 1))
     root = (vectors * values.clamp(min=0).sqrt()) @ vectors.T

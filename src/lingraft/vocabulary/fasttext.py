@@ -66,7 +66,16 @@ def read_word_vectors(path: Path) -> WordVectors:
             keyed = gensim.models.fasttext.load_facebook_vectors(str(path))
         else:
             keyed = gensim.models.KeyedVectors.load_word2vec_format(str(path), unicode_errors="replace")
-    except (ValueError, EOFError, OSError, AssertionError, NotImplementedError, KeyError, IndexError, MemoryError) as error:
+    except (
+        ValueError,
+        EOFError,
+        OSError,
+        AssertionError,
+        NotImplementedError,
+        KeyError,
+        IndexError,
+        MemoryError,
+    ) as error:
         raise TransferError(
             f"word vectors {path} cannot be read: {error}", "a whole .vec or .bin file", "download it again"
         ) from error
@@ -105,7 +114,7 @@ def train_token_vectors(
     model.train(corpus_iterable=sentences, total_examples=len(sentences), epochs=epochs)
     known = np.array([token in model.wv.key_to_index for token in tokens])
     vectors = np.zeros((len(tokens), dimension), dtype=np.float32)
-    for row in np.nonzero(known)[0]:
+    for row in np.nonzero(known)[0].tolist():
         vectors[row] = model.wv[tokens[row]]
     return torch.from_numpy(vectors), known
 

@@ -47,13 +47,21 @@ def fused(problem: TransferProblem) -> Rule:
     anchors, anchor_splits = _usable(problem.donor_anchors, problem.anchor_splits)
     require_overlap(len(anchors), MINIMUM_ANCHORS, "fused")
     rows = np.array(
-        [row for row, split in enumerate(problem.splits) if len(split) and donor.target_known[problem.new_ids[row]]],
+        [
+            row
+            for row, split in enumerate(problem.splits)
+            if len(split) and donor.target_known[problem.new_ids[row]]
+        ],
         dtype=np.int64,
     )
     splits = [problem.splits[row] for row in rows]
-    anchor_side = _Side(anchor_splits, donor.source[torch.from_numpy(anchors)], _lengths(problem.source_pieces, anchors))
+    anchor_side = _Side(
+        anchor_splits, donor.source[torch.from_numpy(anchors)], _lengths(problem.source_pieces, anchors)
+    )
     new_ids = problem.new_ids[rows]
-    new_side = _Side(splits, donor.target[torch.from_numpy(new_ids)], _lengths(problem.target_pieces, new_ids))
+    new_side = _Side(
+        splits, donor.target[torch.from_numpy(new_ids)], _lengths(problem.target_pieces, new_ids)
+    )
     ridge, error = _choose_ridge(anchor_side, problem.source_input, anchors, problem.seed)
 
     def fill_rows(which: Matrix, source_matrix: Tensor, out: Tensor) -> None:
@@ -118,12 +126,11 @@ def _fit(side: _Side, matrix: Tensor, anchors: NDArray[np.int64], ridge: float) 
 def _ridge_solve(gram: Tensor, moment: Tensor, ridge: float) -> Tensor:
     penalty = torch.full((len(gram),), ridge, dtype=torch.float64)
     penalty[-1] = 0
-    return torch.linalg.solve(gram + torch.diag(penalty + 1e-9), moment).float()
+    solved: Tensor = torch.linalg.solve(gram + torch.diag(penalty + 1e-9), moment)
+    return solved.float()
 
 
-def _choose_ridge(
-    side: _Side, matrix: Tensor, anchors: NDArray[np.int64], seed: int
-) -> tuple[float, float]:
+def _choose_ridge(side: _Side, matrix: Tensor, anchors: NDArray[np.int64], seed: int) -> tuple[float, float]:
     """The ridge with the smallest error on held-out anchors, and that error relative to the rows' variance."""
     matrix = matrix.float()
     features, base = side.features(matrix)

@@ -3,6 +3,7 @@
 The same coefficients serve the input matrix, an untied output matrix and an output bias, so a rule is fitted once.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,13 @@ from torch.nn import functional
 
 ROW_CHUNK = 4096
 """Rows computed at once: 4096 rows of width 4096 are 64 MiB in float32."""
+
+
+def row_blocks(ids: NDArray[np.int64], size: int = ROW_CHUNK) -> Iterator[tuple[slice, Tensor]]:
+    """Yield slices of at most `size` positions, each with the ids there as a tensor that indexes rows."""
+    for start in range(0, len(ids), size):
+        block = slice(start, min(start + size, len(ids)))
+        yield block, torch.from_numpy(ids[block])
 
 
 @dataclass(frozen=True, slots=True)

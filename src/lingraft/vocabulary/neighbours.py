@@ -92,7 +92,9 @@ def sparsemax_neighbours(
     starts = range(0, len(new_units), ROW_CHUNK)
     for start in track(starts, description="neighbours", total=len(starts)):
         rows = torch.arange(start, min(start + ROW_CHUNK, len(new_units)))
-        parts.append(_chunk_neighbours(rows, new_units, anchor_units, new_vectors, anchor_vectors, candidates))
+        parts.append(
+            _chunk_neighbours(rows, new_units, anchor_units, new_vectors, anchor_vectors, candidates)
+        )
     counts = np.concatenate([part[0] for part in parts]) if parts else np.zeros(0, np.int64)
     return Neighbours(
         offsets=np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)]),
@@ -116,7 +118,11 @@ def _chunk_neighbours(
     del cosines
     _, support = sparsemax_sorted(top.double())
     # A row whose support may reach past the candidates is done again, wider, with the other such rows.
-    unsure = (support + SPARE > width) if width < len(anchor_units) else torch.zeros_like(support, dtype=torch.bool)
+    unsure = (
+        (support + SPARE > width)
+        if width < len(anchor_units)
+        else torch.zeros_like(support, dtype=torch.bool)
+    )
     counts = torch.zeros(len(rows), dtype=torch.int64)
     found: list[tuple[Tensor, Tensor, Tensor]] = []
     sure = torch.nonzero(~unsure).squeeze(-1)

@@ -16,7 +16,6 @@ from lingraft.tokenizers.pieces import Piece
 from lingraft.tokenizers.splitting import split_pieces, split_without_itself
 from lingraft.vocabulary.neighbours import Neighbours
 
-
 Matrix = Literal["input", "output", "bias"]
 """Which of the source's matrices a rule is applied to; a tied head has no "output" of its own."""
 
@@ -126,7 +125,9 @@ class TransferProblem:
             TransferError: No donor was given.
         """
         if self.donor is None:
-            raise TransferError(f"no donor model for {purpose}", "--donor REF", "name a target-language model")
+            raise TransferError(
+                f"no donor model for {purpose}", "--donor REF", "name a target-language model"
+            )
         return self.donor
 
     def require_auxiliary(self, purpose: str) -> VectorSpace:
@@ -170,4 +171,3 @@ class Rule:
 
 
 Initializer = Callable[[TransferProblem], Rule]
-

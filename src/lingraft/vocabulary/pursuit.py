@@ -82,7 +82,9 @@ def _best_atom(residual: Tensor, atoms: Tensor, search_atoms: Tensor, taken: Ten
         inside = (taken >= start) & (taken < start + scores.shape[1])
         row, column = torch.nonzero(inside, as_tuple=True)
         scores[row, taken[row, column] - start] = -1
-        best, where = scores.topk(min(nominees, scores.shape[1]), dim=1) if nominees > 1 else scores.max(1, True)
+        best, where = (
+            scores.topk(min(nominees, scores.shape[1]), dim=1) if nominees > 1 else scores.max(1, True)
+        )
         values.append(best.float())
         places.append(where + start)
     best, where = torch.cat(values, dim=1), torch.cat(places, dim=1)

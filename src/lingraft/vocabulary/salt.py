@@ -5,7 +5,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lingraft.vocabulary.mixtures import Mixture
+from lingraft.vocabulary.mixtures import Mixture, row_blocks
 from lingraft.vocabulary.neighbours import Neighbours, sparsemax_neighbours
 from lingraft.vocabulary.problem import Matrix, Rule, TransferProblem
 from lingraft.vocabulary.regression import minimum_norm_coefficients
@@ -109,8 +109,7 @@ def _calibrate_norms(
     """Scale each new row to the weighted mean norm of its neighbours' source rows."""
     norms = torch.zeros(len(out), 1)
     average.fill(source_matrix.float().norm(dim=1, keepdim=True), norms, new_ids)
-    ids = torch.from_numpy(new_ids)
-    for part in ids.split(4096):
+    for _, part in row_blocks(new_ids):
         values = out[part].float()
         lengths = values.norm(dim=1, keepdim=True).clamp(min=1e-12)
         out[part] = (values * (norms[part] / lengths)).to(out.dtype)

@@ -1,0 +1,248 @@
+"""`transfer_vocabulary`: give a loaded model another vocabulary."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from lingraft.errors import ConfigError, TransferError
+from lingraft.models.embeddings import EmbeddingMatrices, read_embeddings, write_embeddings
+from lingraft.models.loading import LoadedDonor, LoadedModel
+from lingraft.tokenizers.adapting import adapt_tokenizer
+from lingraft.tokenizers.overlap import Normalisation
+from lingraft.vocabulary.building import AuxiliaryOptions, build_problem, without_overlap_copy
+from lingraft.vocabulary.choosing import choose_method
+from lingraft.vocabulary.config import Mode
+from lingraft.vocabulary.fasttext import WordVectors
+from lingraft.vocabulary.initializers import COPIES_NO_OVERLAP, find_initializer
+from lingraft.vocabulary.mixtures import row_blocks
+from lingraft.vocabulary.problem import Matrix, Rule, TransferProblem
+
+
+@dataclass(frozen=True, slots=True)
+class TransferResult:
+    """A model with its new vocabulary, and where each row came from.
+
+    Attributes:
+        model: The model given, changed in place.
+        tokenizer: The target tokenizer with the source's special tokens, chat template and bos/eos behaviour.
+        method: The method used; with `auto`, the one chosen.
+        reason: Why that method: "asked for", or `auto`'s held-out errors.
+        provenance: One row a target token: token_id, text, origin, neighbours, residual, norm.
+        counts: Number of tokens of each origin.
+        notes: What the method reports of itself.
+    """
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    method: str
+    reason: str
+    provenance: pa.Table
+    counts: Mapping[str, int]
+    notes: Mapping[str, Any]
+
+
+def transfer_vocabulary(
+    model: LoadedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    donor: LoadedDonor | None = None,
+    corpus: Sequence[str] | None = None,
+    method: str = "salt",
+    mode: Mode = "replace",
+    auxiliary: str | WordVectors = "donor",
+    lexicon: Mapping[str, Sequence[str]] | None = None,
+    source_words: WordVectors | None = None,
+    normalise: Normalisation = "exact",
+    fasttext_dimension: int = 300,
+    fasttext_epochs: int = 5,
+    fasttext_minimum_count: int = 10,
+    seed: int = 0,
+) -> TransferResult:
+    """Give a model the target tokenizer's vocabulary; its body stays as it is.
+
+    Args:
+        model: The source model; its embedding matrices are replaced in place.
+        tokenizer: The target tokenizer; for `extend`, the model's own tokenizer with tokens added at the end.
+        donor: Target-language pre-trained model: encoder, T5 or decoder.
+        corpus: Target-language documents: token counts, and fastText's text.
+        method: Name of an initialiser, `auto` (smallest error on held-out anchors), or `module:function`.
+        mode: `replace` the vocabulary, or `extend` it and keep every source id and row.
+        auxiliary: `donor`, `fasttext`, or word vectors already read.
+        lexicon: Target-language word to source-language translations (`lexicon`, `wechsel`).
+        source_words: Source-language word vectors (`wechsel`).
+        normalise: How tokens of the two vocabularies are compared.
+        fasttext_dimension: Width of trained fastText vectors.
+        fasttext_epochs: Passes of fastText over the corpus.
+        fasttext_minimum_count: Tokens seen less often get no vector.
+        seed: Seeds every draw; the same inputs and seed give the same rows.
+
+    Returns:
+        The changed model, the adapted tokenizer, and the provenance of each row.
+
+    Raises:
+        TransferError: Inputs that do not fit each other, or an overlap too small for the method.
+        ConfigError: A method or auxiliary that does not exist.
+        TokenizerError: A tokenizer that lacks a special role the model needs.
+        MissingExtraError: gensim, where fastText is asked for.
+    """
+    if not isinstance(auxiliary, WordVectors) and auxiliary not in {"donor", "fasttext"}:
+        raise ConfigError(f"auxiliary {auxiliary!r}", "donor, fasttext, or word vectors", "name one of them")
+    words = auxiliary if isinstance(auxiliary, WordVectors) else None
+    adapted = tokenizer if mode == "extend" else adapt_tokenizer(tokenizer, model.tokenizer)
+    matrices = read_embeddings(model.model)
+    problem = build_problem(
+        matrices.input.float().cpu(),
+        model.tokenizer,
+        adapted,
+        mode=mode,
+        donor=donor,
+        corpus=corpus,
+        auxiliary=AuxiliaryOptions(
+            kind="words" if words is not None else str(auxiliary),
+            words=words,
+            source_words=source_words,
+            dimension=fasttext_dimension,
+            epochs=fasttext_epochs,
+            minimum_count=fasttext_minimum_count,
+        ),
+        lexicon=lexicon,
+        normalise=normalise,
+        seed=seed,
+    )
+    chosen, reason = choose_method(problem) if method == "auto" else (method, "asked for")
+    problem = problem_for(chosen, problem, mode)
+    rule = find_initializer(chosen)(problem)
+    new_matrices = make_matrices(matrices, problem, rule, mode)
+    provenance = provenance_table(problem, rule, new_matrices.input)
+    write_embeddings(model.model, new_matrices)
+    origins, numbers = np.unique(provenance["origin"].to_numpy(zero_copy_only=False), return_counts=True)
+    return TransferResult(
+        model=model.model,
+        tokenizer=adapted,
+        method=chosen,
+        reason=reason,
+        provenance=provenance,
+        counts={str(origin): int(number) for origin, number in zip(origins, numbers, strict=True)},
+        notes=dict(rule.notes),
+    )
+
+
+def problem_for(method: str, problem: TransferProblem, mode: Mode) -> TransferProblem:
+    """The problem as the method sees it: WECHSEL copies no overlap when it replaces a vocabulary."""
+    return without_overlap_copy(problem) if method in COPIES_NO_OVERLAP and mode == "replace" else problem
+
+
+def make_matrices(
+    matrices: EmbeddingMatrices, problem: TransferProblem, rule: Rule, mode: Mode
+) -> EmbeddingMatrices:
+    """New matrices `[rows, h]` in the old ones' dtype, from copies and the rule.
+
+    A target vocabulary that holds every source token under its own id keeps the source's padding rows; any other
+    gets as many rows as it has ids.
+
+    Raises:
+        TransferError: The rule left NaN or infinity behind.
+    """
+    target_rows, source_rows = len(problem.target_pieces), len(matrices.input)
+    identical = bool(np.array_equal(problem.match.target_ids, problem.match.source_ids))
+    keeps_padding = mode == "extend" or (
+        identical and not len(problem.new_ids) and target_rows <= source_rows
+    )
+    rows = max(target_rows, source_rows) if keeps_padding else target_rows
+    output = None
+    if matrices.output is not None:
+        output = _new_matrix("output", matrices.output, problem, rule, rows)
+    bias = None
+    if matrices.output_bias is not None:
+        bias = _new_matrix("bias", matrices.output_bias.unsqueeze(1), problem, rule, rows).squeeze(1)
+    return EmbeddingMatrices(
+        input=_new_matrix("input", matrices.input, problem, rule, rows),
+        output=output,
+        output_bias=bias,
+        tied=matrices.tied,
+    )
+
+
+def _new_matrix(which: Matrix, source: Tensor, problem: TransferProblem, rule: Rule, rows: int) -> Tensor:
+    """One matrix: copies, then the rule, then averages for special tokens that the source lacks."""
+    matrix = source.float().cpu()
+    out = torch.empty(rows, matrix.shape[1], dtype=source.dtype)
+    match = problem.match
+    filled = np.zeros(rows, dtype=np.bool_)
+    rule.fill(which, matrix, out)
+    filled[problem.new_ids] = True
+    for block, ids in row_blocks(match.target_ids):
+        out[ids] = source[torch.from_numpy(match.source_ids[block])].cpu()
+    filled[match.target_ids] = True
+    rest = np.nonzero(~filled)[0]
+    if len(rest):
+        out[torch.from_numpy(rest)] = _rest_rows(matrix, problem, rest).to(source.dtype)
+    if not bool(torch.isfinite(out.sum(dim=1, dtype=torch.float32)).all()):
+        bad = int((~torch.isfinite(out.sum(dim=1, dtype=torch.float32))).nonzero()[0])
+        raise TransferError(
+            f"NaN or infinity in the new {which} row {bad}",
+            "finite rows",
+            "check the donor and the auxiliary vectors, or use another method",
+        )
+    return out
+
+
+def _rest_rows(matrix: Tensor, problem: TransferProblem, rest: NDArray[np.int64]) -> Tensor:
+    """Rows for special tokens without a counterpart (mean of the source's special rows), holes and padding.
+
+    A hole or padding row below the source's size keeps the source's row of that id, others take the mean row.
+    """
+    special = [i for i, piece in enumerate(problem.source_pieces) if piece is not None and piece.role]
+    average = matrix.mean(dim=0)
+    special_average = matrix[special].mean(dim=0) if special else average
+    rows = []
+    for token_id in rest:
+        piece = problem.target_pieces[token_id] if token_id < len(problem.target_pieces) else None
+        inside = token_id < len(matrix)
+        rows.append(special_average if piece is not None else matrix[token_id] if inside else average)
+    return torch.stack(rows)
+
+
+def provenance_table(problem: TransferProblem, rule: Rule, matrix: Tensor) -> pa.Table:
+    """One row a target id: token_id, text, origin, neighbours, residual, norm.
+
+    Origins: `copied` (same bytes), `matched` (special token, by role), `regressed`, `averaged`, `drawn`, `special`
+    (a special token that the source lacks), `unused` (a hole).
+    """
+    size = len(problem.target_pieces)
+    origin = np.full(size, "unused", dtype="<U16")
+    for token_id, piece in enumerate(problem.target_pieces):
+        if piece is not None and piece.role:
+            origin[token_id] = "special"
+    origin[problem.match.target_ids] = np.where(problem.match.by_role, "matched", "copied")
+    origin[problem.new_ids] = rule.origin
+    neighbours = np.zeros(size, dtype=np.int64)
+    neighbours[problem.match.target_ids] = 1
+    neighbours[problem.new_ids] = rule.neighbours
+    residual = np.full(size, np.nan)
+    residual[problem.new_ids] = rule.residual
+    norms = torch.cat([matrix[ids].float().norm(dim=1) for _, ids in row_blocks(np.arange(size))])
+    return pa.table(
+        {
+            "token_id": pa.array(np.arange(size)),
+            "text": pa.array([piece_text(piece) for piece in problem.target_pieces], pa.string()),
+            "origin": pa.array(origin.astype(object), pa.string()),
+            "neighbours": pa.array(neighbours),
+            "residual": pa.array(residual, from_pandas=True),
+            "norm": pa.array(norms.numpy()),
+        }
+    )
+
+
+def piece_text(piece: Any) -> str | None:
+    """A piece's text with its leading space; None for a hole."""
+    if piece is None:
+        return None
+    return str(piece.surface) if piece.role else (" " if piece.word_start else "") + str(piece.text)
