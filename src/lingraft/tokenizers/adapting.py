@@ -45,7 +45,7 @@ def adapt_tokenizer(
     for old, new in renamed.items():
         template = _replace(template, old, new)
     added = []
-    for token in _needed_tokens(source_tokenizer):
+    for token in needed_tokens(source_tokenizer):
         text = renamed.get(token.content, token.content)
         added.append(
             AddedToken(
@@ -90,8 +90,8 @@ def _check(source_tokenizer: PreTrainedTokenizerBase, renamed: Mapping[str, str]
         )
 
 
-def _needed_tokens(tokenizer: PreTrainedTokenizerBase) -> list[AddedToken]:
-    """Return the source's role tokens and the added tokens that its chat template writes, by id."""
+def needed_tokens(tokenizer: PreTrainedTokenizerBase) -> list[AddedToken]:
+    """Return the role tokens of a tokenizer and the added tokens that its chat template writes, by id."""
     templates = tokenizer.chat_template
     text = "\n".join(templates.values()) if isinstance(templates, dict) else templates or ""
     roles = {getattr(tokenizer, f"{role}_token") for role in ("bos", "eos", "pad", "unk")}

@@ -21,34 +21,29 @@ BYTE_SCORE = -400.0
 """Score of byte pieces in a Unigram vocabulary: below any way of writing `<0x..>` in characters."""
 
 
-def make_lossless(description: dict[str, Any], *, word_starts: bool = True) -> None:
+def make_lossless(description: dict[str, Any]) -> None:
     """Replace the normalizer, pre-tokenizer and decoder of a `▁` vocabulary by ones that keep every character.
 
-    With `word_starts`, a `▁` is put before text that begins a line, and taken away on decoding, so that a
-    word is the same piece at the start of a line as inside it. The rule loses nothing: it is applied to all
-    lines that are not empty.
+    No `▁` is put in front of the text (our choice, as in byte-level BPE and Gemma): text after a chat
+    marker then comes back exactly too. It costs 1.4% more tokens on Basque help paragraphs, whose first
+    words lose their `▁`.
 
     Args:
         description: The content of a `tokenizer.json`; changed in place.
-        word_starts: Whether words at the start of lines are written as inside a line.
     """
     to_metaspace = {"type": "Replace", "pattern": {"String": " "}, "content": METASPACE}
     from_metaspace = {"type": "Replace", "pattern": {"String": METASPACE}, "content": " "}
-    normalizers: list[dict[str, Any]] = [to_metaspace]
-    decoders: list[dict[str, Any]] = [from_metaspace, {"type": "ByteFallback"}, {"type": "Fuse"}]
-    if word_starts:
-        line_start = r"^(?=[^\n])|(?<=\n)(?=[^\n])"
-        normalizers.append({"type": "Replace", "pattern": {"Regex": line_start}, "content": METASPACE})
-        decoders.append({"type": "Replace", "pattern": {"String": "\n "}, "content": "\n"})
-        decoders.append({"type": "Strip", "content": " ", "start": 1, "stop": 0})
-    description["normalizer"] = {"type": "Sequence", "normalizers": normalizers}
+    description["normalizer"] = to_metaspace
     description["pre_tokenizer"] = {
         "type": "Metaspace",
         "replacement": METASPACE,
         "prepend_scheme": "never",
         "split": True,
     }
-    description["decoder"] = {"type": "Sequence", "decoders": decoders}
+    description["decoder"] = {
+        "type": "Sequence",
+        "decoders": [from_metaspace, {"type": "ByteFallback"}, {"type": "Fuse"}],
+    }
 
 
 def renumber(description: dict[str, Any], new_ids: Mapping[str, int]) -> None:

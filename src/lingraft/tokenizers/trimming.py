@@ -4,6 +4,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,19 @@ from lingraft.tokenizers.pieces import CHARACTER_OF_BYTE
 from lingraft.tokenizers.withholding import merge_symbols, read_merges
 
 BATCH = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class _Use:
+    """What a corpus uses of a vocabulary: specials by id, other pieces by count, characters to add and to count."""
+
+    backend: Backend
+    specials: Sequence[str]
+    wanted: Sequence[str]
+    extra: Sequence[str]
+    characters: Counter[str]
+    vocabulary_size: int | None
+    lossless: bool
 
 
 def trim_tokenizer(
@@ -81,7 +95,7 @@ def trim_tokenizer(
     wanted = [text for text, n in counts.most_common() if n >= minimum_count and text not in specials]
     extra = [*BASIC_CHARACTERS, *characters] if lossless and style != "byte-level" else []
     trim = _trim_unigram if kind == "Unigram" else _trim_bpe
-    trim(description, backend, specials, wanted, extra, characters, vocabulary_size, lossless)
+    trim(description, _Use(backend, specials, wanted, extra, characters, vocabulary_size, lossless))
     return rebuild(description, tokenizer)
 
 
@@ -148,24 +162,18 @@ def _room(vocabulary_size: int | None, fixed: int, what: str) -> float:
     return vocabulary_size - fixed
 
 
-def _trim_unigram(
-    description: dict[str, Any],
-    backend: Backend,
-    specials: Sequence[str],
-    wanted: Sequence[str],
-    extra: Sequence[str],
-    characters: Counter[str],
-    vocabulary_size: int | None,
-    lossless: bool,
-) -> None:
+def _trim_unigram(description: dict[str, Any], use: _Use) -> None:
+    backend, specials, extra, characters = use.backend, use.specials, use.extra, use.characters
     entries = backend.model["vocab"]
     scores = {text: float(score) for text, score in entries}
     added = {token["content"] for token in backend.added_tokens}
     kept = set(specials) | {text for text in extra if text not in added}
     kept |= {character for character in characters if character in scores}
-    fallback = missing(BYTE_PIECES, kept) if lossless else []
-    room = _room(vocabulary_size, len(kept) + len(fallback), "special tokens, characters and bytes")
-    wanted = [text for text in wanted if text not in kept and text not in set(fallback) and text in scores]
+    fallback = missing(BYTE_PIECES, kept) if use.lossless else []
+    room = _room(use.vocabulary_size, len(kept) + len(fallback), "special tokens, characters and bytes")
+    wanted = [
+        text for text in use.wanted if text not in kept and text not in set(fallback) and text in scores
+    ]
     kept |= set(wanted if room == math.inf else wanted[: int(room)])
     # Characters of kept pieces are those of the corpus (each kept piece was seen), apart from rare ones cut
     # above.
@@ -187,33 +195,25 @@ def _trim_unigram(
         "type": "Unigram",
         "unk_id": ids.get(unk) if unk is not None else None,
         "vocab": vocab,
-        "byte_fallback": bool(lossless or backend.model.get("byte_fallback")),
+        "byte_fallback": bool(use.lossless or backend.model.get("byte_fallback")),
     }
     _append_added(description, specials, ids)
 
 
-def _trim_bpe(
-    description: dict[str, Any],
-    backend: Backend,
-    specials: Sequence[str],
-    wanted: Sequence[str],
-    extra: Sequence[str],
-    characters: Counter[str],
-    vocabulary_size: int | None,
-    lossless: bool,
-) -> None:
+def _trim_bpe(description: dict[str, Any], use: _Use) -> None:
+    backend, specials, extra = use.backend, use.specials, use.extra
     merges = read_merges(backend)
     ranks = {merge: rank for rank, merge in reversed(list(enumerate(merges)))}
     vocabulary = backend.vocabulary
-    kept = set(specials) | set(extra) | {text for text in characters if text in vocabulary}
+    kept = set(specials) | set(extra) | {text for text in use.characters if text in vocabulary}
     fallback: list[str] = []
     if backend.style == "byte-level":
         kept |= set(CHARACTER_OF_BYTE.values()) & set(vocabulary)
-    elif lossless or backend.model.get("byte_fallback"):
+    elif use.lossless or backend.model.get("byte_fallback"):
         fallback = missing(BYTE_PIECES, kept)
-    room = _room(vocabulary_size, len(kept) + len(fallback), "special tokens, characters and bytes")
+    room = _room(use.vocabulary_size, len(kept) + len(fallback), "special tokens, characters and bytes")
     limit = len(kept) + room
-    for text in wanted:
+    for text in use.wanted:
         if text in kept or text in set(fallback) or text not in vocabulary:
             continue
         parts = _parts(text, ranks, vocabulary) - kept

@@ -1,0 +1,167 @@
+"""Extend a BPE tokenizer: continued training on a corpus, every source token, id and merge kept."""
+
+import json
+import warnings
+from collections import Counter
+from collections.abc import Iterable
+
+from tokenizers import Regex, Tokenizer, pre_tokenizers
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+from lingraft.errors import CorpusError, TokenizerError
+from lingraft.tokenizers.backend import METASPACE, Backend, read_backend, rebuild, special_roles
+from lingraft.tokenizers.merging import learn_merges
+from lingraft.tokenizers.pieces import BYTE_OF_CHARACTER
+from lingraft.tokenizers.splitting import literal_backend
+from lingraft.tokenizers.trimming import batches
+from lingraft.tokenizers.withholding import read_merges
+
+BATCH = 2048
+
+SENTENCEPIECE_WORDS = Regex(
+    METASPACE + r"?[\p{L}\p{M}]+|" + METASPACE + r"?\p{N}+|" + METASPACE + r"?[^\p{L}\p{M}\p{N}\s▁]+|▁+|\s+"
+)
+"""Where SentencePiece's own BPE training splits words: at spaces, and between letters, digits and symbols."""
+
+
+def extend_tokenizer(
+    source_tokenizer: PreTrainedTokenizerBase,
+    texts: Iterable[str],
+    *,
+    new_tokens: int,
+    minimum_count: int = 2,
+) -> PreTrainedTokenizerFast:
+    """Add tokens for a corpus to a BPE tokenizer by learning further merges on top of its own.
+
+    The corpus is split and encoded by the source tokenizer; new merges come after all old ones, so a text
+    in which none of the new pairs occurs is tokenised exactly as before. New ids follow the highest id
+    there is. Digits are never merged further.
+
+    Args:
+        source_tokenizer: A BPE tokenizer, byte-level or SentencePiece; not changed.
+        texts: The corpus, read once.
+        new_tokens: How many tokens to add; where the corpus has fewer pairs, fewer are added, with a
+            warning.
+        minimum_count: Pairs seen less often in the corpus are not merged.
+
+    Returns:
+        The extended tokenizer, which saves and reloads in plain transformers.
+
+    Raises:
+        TokenizerError: The model is not BPE, or `new_tokens` is not positive.
+        CorpusError: The corpus is empty, or repeats no pair of tokens.
+    """
+    backend = read_backend(source_tokenizer)
+    merges = read_merges_to_extend(backend)
+    if new_tokens < 1:
+        raise TokenizerError(
+            f"new_tokens={new_tokens}", "a positive number", "give the number of tokens to add"
+        )
+    words = count_words(backend, texts)
+    specials = special_roles(source_tokenizer)
+    vocabulary = dict(backend.vocabulary)
+    taken = {token["content"]: token["id"] for token in backend.added_tokens}
+    first_id = max([*vocabulary.values(), *taken.values()]) + 1
+    learned = list(
+        learn_merges(
+            words,
+            {token_id: text for text, token_id in vocabulary.items() if token_id not in specials},
+            new_tokens=new_tokens,
+            first_id=first_id,
+            minimum_count=minimum_count,
+            prefix=backend.prefix,
+            forbidden=frozenset(taken)
+            | {text for text, token_id in vocabulary.items() if token_id in specials},
+        )
+    )
+    made = sum(new for *_, new in learned)
+    if not made:
+        raise CorpusError(
+            f"a corpus of {sum(words.values())} words in which no pair of tokens occurs {minimum_count} times",
+            "enough text to learn merges from",
+            "give more text, or a smaller minimum_count",
+        )
+    if made < new_tokens:
+        warnings.warn(f"the corpus gave {made} new tokens of the {new_tokens} asked for", stacklevel=2)
+    known = set(merges)
+    pairs = [pair for left, right, *_ in learned if (pair := (left, right)) not in known]
+    # Added tokens go into the model's vocabulary under their ids: on loading, the library would renumber
+    # them otherwise.
+    vocabulary |= taken
+    vocabulary |= {left + right.removeprefix(backend.prefix): i for left, right, i, new in learned if new}
+    description = dict(backend.description)
+    description["model"] = {
+        **backend.model,
+        "vocab": vocabulary,
+        "merges": [list(merge) for merge in [*merges, *pairs]],
+    }
+    return rebuild(json.loads(json.dumps(description)), source_tokenizer)
+
+
+def read_merges_to_extend(backend: Backend) -> list[tuple[str, str]]:
+    """Return the merges of a BPE model, or say what to do with another model.
+
+    Args:
+        backend: The source tokenizer's description.
+
+    Returns:
+        Merges by rank.
+
+    Raises:
+        TokenizerError: The model is not BPE.
+    """
+    if backend.model_type != "BPE":
+        raise TokenizerError(
+            f"a {backend.model_type} source tokenizer",
+            "a BPE tokenizer, whose merges can be continued",
+            "use a replacing vocabulary (trim or train one) in place of an extended one",
+        )
+    return read_merges(backend)
+
+
+def count_words(backend: Backend, texts: Iterable[str]) -> dict[tuple[int, ...], int]:
+    """Count the words of a corpus as the source tokenizer's ids.
+
+    Args:
+        backend: A BPE tokenizer's description.
+        texts: The corpus.
+
+    Returns:
+        Occurrences of each word of two tokens or more, and of none with a digit.
+
+    Raises:
+        CorpusError: The corpus is empty.
+    """
+    encoder = literal_backend(backend)
+    words: Counter[str] = Counter()
+    splitter = _word_splitter(backend, encoder)
+    for batch in batches(texts, BATCH):
+        for text in batch:
+            normalised = encoder.normalizer.normalize_str(text) if encoder.normalizer is not None else text
+            words.update(word for word, _ in splitter.pre_tokenize_str(normalised))
+    if not words:
+        raise CorpusError("an empty corpus", "texts to learn merges from", "give a file with text")
+    ids: dict[tuple[int, ...], int] = {}
+    for word, count in words.items():
+        if any(character.isdecimal() for character in _readable(word, backend)):
+            continue
+        key = tuple(token.id for token in encoder.model.tokenize(word))
+        if len(key) > 1:
+            ids[key] = ids.get(key, 0) + count
+    return ids
+
+
+def _readable(word: str, backend: Backend) -> str:
+    """Return a word as text: the byte alphabet's own characters would pass for digits (`²` is a byte)."""
+    if backend.style != "byte-level":
+        return word
+    content = bytes(BYTE_OF_CHARACTER.get(character, 0) for character in word)
+    return content.decode("utf-8", errors="replace")
+
+
+def _word_splitter(backend: Backend, encoder: Tokenizer) -> pre_tokenizers.PreTokenizer:
+    """Return what cuts normalised text into words for the model."""
+    if backend.style != "sentencepiece":
+        return encoder.pre_tokenizer or pre_tokenizers.Split("", "removed")
+    steps = [encoder.pre_tokenizer] if encoder.pre_tokenizer is not None else []
+    return pre_tokenizers.Sequence([*steps, pre_tokenizers.Split(SENTENCEPIECE_WORDS, "isolated")])
