@@ -44,7 +44,9 @@ MAKERS: dict[str, Callable[[], Any]] = {
     "phi3": lambda: Phi3Config(**GATED),
     "gpt_neox": lambda: GPTNeoXConfig(**COMMON, intermediate_size=44),
     "gpt_neox_serial": lambda: GPTNeoXConfig(**COMMON, intermediate_size=44, use_parallel_residual=False),
-    "gpt2": lambda: GPT2Config(vocab_size=ROWS, n_embd=32, n_layer=3, n_head=4, n_positions=64),
+    "gpt2": lambda: GPT2Config(
+        vocab_size=ROWS, n_embd=32, n_layer=3, n_head=4, n_positions=64, bos_token_id=1, eos_token_id=2
+    ),
     "olmo2": lambda: Olmo2Config(**GATED),
     "bloom": lambda: BloomConfig(vocab_size=ROWS, hidden_size=32, n_layer=3, n_head=4),
 }
