@@ -21,7 +21,7 @@ BYTE_SCORE = -400.0
 """Score of byte pieces in a Unigram vocabulary: below any way of writing `<0x..>` in characters."""
 
 
-def make_lossless(description: dict[str, Any]) -> None:
+def make_lossless(description: dict[str, Any], digits: str | None = None) -> None:
     """Replace the normalizer, pre-tokenizer and decoder of a `▁` vocabulary by ones that keep every character.
 
     No `▁` is put in front of the text (our choice, as in byte-level BPE and Gemma): text after a chat
@@ -30,16 +30,16 @@ def make_lossless(description: dict[str, Any]) -> None:
 
     Args:
         description: The content of a `tokenizer.json`; changed in place.
+        digits: Pattern of the groups of digits to set apart; none if not given.
     """
     to_metaspace = {"type": "Replace", "pattern": {"String": " "}, "content": METASPACE}
     from_metaspace = {"type": "Replace", "pattern": {"String": METASPACE}, "content": " "}
     description["normalizer"] = to_metaspace
-    description["pre_tokenizer"] = {
-        "type": "Metaspace",
-        "replacement": METASPACE,
-        "prepend_scheme": "never",
-        "split": True,
-    }
+    words = {"type": "Metaspace", "replacement": METASPACE, "prepend_scheme": "never", "split": True}
+    description["pre_tokenizer"] = words
+    if digits is not None:
+        split = {"type": "Split", "pattern": {"Regex": digits}, "behavior": "Isolated", "invert": False}
+        description["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [split, words]}
     description["decoder"] = {
         "type": "Sequence",
         "decoders": [from_metaspace, {"type": "ByteFallback"}, {"type": "Fuse"}],

@@ -73,15 +73,7 @@ def _unigram(corpus: list[str], room: int, scheme: DigitScheme) -> Tokenizer:
     characters = sorted({character for text in corpus for character in text} - set(BASIC_CHARACTERS))
     _require(room, len(BYTE_PIECES) + len(BASIC_CHARACTERS) + len(characters) + 2)
     shell: dict[str, Any] = json.loads(Tokenizer(models.Unigram()).to_str())
-    make_lossless(shell)
-    if scheme != "learned":
-        digits = {
-            "type": "Split",
-            "pattern": {"Regex": PATTERNS[scheme]},
-            "behavior": "Isolated",
-            "invert": False,
-        }
-        shell["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [digits, shell["pre_tokenizer"]]}
+    make_lossless(shell, digits=None if scheme == "learned" else PATTERNS[scheme])
     tokenizer = Tokenizer.from_str(json.dumps(shell))
     trainer = trainers.UnigramTrainer(
         vocab_size=room - len(BYTE_PIECES),

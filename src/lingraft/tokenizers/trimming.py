@@ -20,6 +20,7 @@ from lingraft.tokenizers.backend import (
     rebuild,
     special_roles,
 )
+from lingraft.tokenizers.digits import PATTERNS, DigitScheme
 from lingraft.tokenizers.lossless import (
     BASIC_CHARACTERS,
     BYTE_PIECES,
@@ -54,6 +55,7 @@ def trim_tokenizer(
     vocabulary_size: int | None = None,
     minimum_count: int = 1,
     lossless: bool = True,
+    digits: DigitScheme | None = None,
 ) -> PreTrainedTokenizerFast:
     """Keep the pieces of a Unigram or BPE vocabulary that a corpus uses.
 
@@ -68,6 +70,8 @@ def trim_tokenizer(
         minimum_count: Pieces seen less often are dropped.
         lossless: Drop normalisation, keep all white space and add byte pieces, so that any text comes back
             from its ids as it was. Otherwise normalisation stays as it is.
+        digits: Group digits by this scheme (that of the model's own tokenizer); needs `lossless` and a `▁`
+            vocabulary, others keep their own.
 
     Returns:
         The trimmed tokenizer; ids are new.
@@ -83,7 +87,7 @@ def trim_tokenizer(
         raise TokenizerError(f"a {kind} tokenizer", "a Unigram or BPE tokenizer", "trim another tokenizer")
     style = classify(description).style
     if lossless and style == "sentencepiece":
-        make_lossless(description)
+        make_lossless(description, None if digits in {None, "learned"} else PATTERNS[digits or "single"])
     elif lossless:
         description["normalizer"] = None
     backend = classify(description)
