@@ -48,7 +48,7 @@ def test_patching_with_own_activations_changes_nothing(
         patches = [Patch(site, layer, captured[site][i]) for i, layer in enumerate([2, 0])]
         with patch(model, patches):
             after = model(ids).logits
-    torch.testing.assert_close(after, before, rtol=1e-5, atol=1e-5)
+    assert torch.equal(after, before)
     assert unhooked(model)
 
 
@@ -58,11 +58,6 @@ def test_a_patch_arrives_and_is_confined(architecture: str, site: Site, tiny: An
     value = torch.randn(32)
     with torch.no_grad():
         before = model(ids).logits
-        with (
-            capture(model, [site], [1], "all") as captured,
-            patch(model, [Patch(site, 1, value, positions=torch.tensor([4, 6]), rows=[1])]),
-        ):
-            pass
         with (
             patch(model, [Patch(site, 1, value, torch.tensor([4, 6]), rows=[1])]),
             capture(model, [site], [1], "all") as captured,

@@ -39,6 +39,9 @@ class TensorEntry:
 def refuse_pickle(path: Path) -> None:
     """Refuse a single file that holds pickled weights.
 
+    Args:
+        path: A file that exists or not.
+
     Raises:
         ModelError: The suffix is one that pickle checkpoints use.
     """
@@ -52,6 +55,12 @@ def refuse_pickle(path: Path) -> None:
 
 def read_config(directory: Path) -> dict[str, Any]:
     """Return the parsed config.json of a checkpoint directory.
+
+    Args:
+        directory: The checkpoint.
+
+    Returns:
+        The config as it is written.
 
     Raises:
         ModelError: It is missing, unreadable or no JSON object; or only an adapter is there.
@@ -82,6 +91,12 @@ def read_config(directory: Path) -> dict[str, Any]:
 
 def weight_files(directory: Path) -> list[Path]:
     """Return the safetensors files of a checkpoint, in the order of their names.
+
+    Args:
+        directory: The checkpoint.
+
+    Returns:
+        Paths inside `directory`, at least one.
 
     Raises:
         ModelError: There are none, only pickled ones, or the index lists a file that is not there.
@@ -124,6 +139,12 @@ def weight_files(directory: Path) -> list[Path]:
 def read_header(file: Path) -> tuple[dict[str, Any], bytes]:
     """Return the parsed and the raw header of a safetensors file, after checking the file's size against it.
 
+    Args:
+        file: A safetensors file.
+
+    Returns:
+        Tensor entries by name, without the metadata; and the header's bytes.
+
     Raises:
         ModelError: The file is truncated, has bytes too many, or is no safetensors file.
     """
@@ -158,6 +179,12 @@ def read_header(file: Path) -> tuple[dict[str, Any], bytes]:
 
 def tensor_entries(directory: Path) -> dict[str, TensorEntry]:
     """Return every tensor of a checkpoint by name, all files checked.
+
+    Args:
+        directory: The checkpoint.
+
+    Returns:
+        Entries by tensor name, over all shards.
 
     Raises:
         ModelError: A weight file is missing, truncated, or lacks a tensor that the index promises.
@@ -199,6 +226,12 @@ def fingerprint_weights(directory: Path) -> str:
     Up to 1 GiB: `sha256:` of names, sizes and all bytes. Beyond: `sha256-sampled:` of names, sizes, headers
     and 64 evenly spaced blocks of 1 MiB a file, since hashing tens of gigabytes takes minutes (our choice).
     Two fine-tunings of one model have the same header, so a header alone would not do.
+
+    Args:
+        directory: The checkpoint.
+
+    Returns:
+        `sha256:` or `sha256-sampled:` and 64 hexadecimal digits.
 
     Raises:
         ModelError: A weight file is missing or truncated.

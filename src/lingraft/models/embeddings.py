@@ -34,6 +34,12 @@ def read_embeddings(model: PreTrainedModel) -> EmbeddingMatrices:
     Tied means that both modules hold the same parameter, whatever the config says: a checkpoint that stores
     two different matrices is loaded untied even where its config says otherwise.
 
+    Args:
+        model: A causal LM.
+
+    Returns:
+        The matrices; changing them in place changes the model.
+
     Raises:
         ModelError: The model has no input embeddings or no head, or they differ in shape.
     """

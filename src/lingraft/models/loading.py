@@ -67,6 +67,12 @@ class LoadedDonor:
 def choose_device(device: str = "auto") -> torch.device:
     """Return the device to compute on: for `auto` the first of cuda, mps, cpu that is there.
 
+    Args:
+        device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
+
+    Returns:
+        A device that is there.
+
     Raises:
         ConfigError: The name is no device, or the device is not there.
     """
@@ -89,6 +95,12 @@ def choose_device(device: str = "auto") -> torch.device:
 
 def parse_dtype(dtype: torch.dtype | str | None) -> torch.dtype | None:
     """Return a floating-point dtype for its name (`float32`, `bfloat16`, `float16`); None stays None.
+
+    Args:
+        dtype: A dtype, its name, or None.
+
+    Returns:
+        The dtype, or None.
 
     Raises:
         ConfigError: The name is none of them.
@@ -115,6 +127,9 @@ def load_model(
         device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
         trust_remote_code: Run Python code that the model's repository carries.
         accept_terms: Accept the terms of use of a catalogued asset.
+
+    Returns:
+        The model in evaluation mode on its device, with its tokenizer and revision.
 
     Raises:
         ModelError: The model is missing, truncated, pickled, no causal LM, or holds NaN embedding rows.
@@ -163,6 +178,14 @@ def load_tokenizer(
 ) -> PreTrainedTokenizerBase:
     """Load a tokenizer alone: from a reference as `load_model` takes, or from a tokenizer.json file.
 
+    Args:
+        reference: As for `load_model`, or a tokenizer.json file.
+        trust_remote_code: Run Python code that the repository carries.
+        accept_terms: Accept the terms of use of a catalogued asset.
+
+    Returns:
+        The tokenizer.
+
     Raises:
         ModelError: The reference leads nowhere.
         TokenizerError: There is no tokenizer, or an unreadable one.
@@ -179,6 +202,14 @@ def load_donor(reference: str, *, trust_remote_code: bool = False, accept_terms:
 
     One tensor is read straight from the safetensors file where its name is known; else the model is loaded.
 
+    Args:
+        reference: As for `load_model`.
+        trust_remote_code: Run Python code that the repository carries.
+        accept_terms: Accept the terms of use of a catalogued asset.
+
+    Returns:
+        The embeddings in float32 on the CPU, with tokenizer and revision.
+
     Raises:
         ModelError: The donor is missing, truncated or pickled, its tokenizer has ids beyond its matrix, or
             rows are not finite.
@@ -192,7 +223,7 @@ def load_donor(reference: str, *, trust_remote_code: bool = False, accept_terms:
         config = AutoConfig.from_pretrained(
             directory, trust_remote_code=trust_remote_code, local_files_only=True
         )
-    matrix = _stored_embeddings(directory, config.get_text_config().vocab_size)
+    matrix = _stored_embeddings(directory, getattr(config.get_text_config(), "vocab_size", -1))
     if matrix is None:
         with one_line(reference, "language model"):
             whole = AutoModel.from_pretrained(

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+from transformers.utils import logging as hf_logging
 
 from lingraft.errors import LingraftError, ModelError, TokenizerError
 
@@ -28,8 +29,25 @@ def first_line(error: BaseException) -> str:
     return lines[0][:160] if lines else ""
 
 
+@contextlib.contextmanager
+def quiet_bars() -> Iterator[None]:
+    """Keep transformers from drawing its own progress bars, and leave its setting as it was."""
+    bars: Any = hf_logging
+    enabled = bars.is_progress_bar_enabled()
+    bars.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if enabled:
+            bars.enable_progress_bar()
+
+
 def refuse_remote_code(error: BaseException, reference: str) -> None:
     """Turn transformers' demand for trust_remote_code into a line; do nothing for any other exception.
+
+    Args:
+        error: What transformers raised.
+        reference: What the user typed.
 
     Raises:
         ModelError: The exception was that demand.
@@ -46,11 +64,19 @@ def refuse_remote_code(error: BaseException, reference: str) -> None:
 def one_line(reference: str, kind: str) -> Iterator[None]:
     """Turn what transformers raises for a broken or foreign checkpoint into a ModelError.
 
+    Args:
+        reference: What the user typed.
+        kind: What was to be loaded, for the message.
+
+    Yields:
+        Nothing; transformers draws no progress bars inside the block.
+
     Raises:
         ModelError: The body raised one of the exceptions that transformers uses for such checkpoints.
     """
     try:
-        yield
+        with quiet_bars():
+            yield
     except (LingraftError, torch.OutOfMemoryError):
         raise
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, ImportError) as error:
@@ -64,6 +90,10 @@ def one_line(reference: str, kind: str) -> Iterator[None]:
 
 def require_finite_rows(matrix: torch.Tensor, name: str) -> None:
     """Refuse a matrix `[rows, width]` with NaN or infinite values.
+
+    Args:
+        matrix: Any float matrix.
+        name: What it is, for the message.
 
     Raises:
         ModelError: Some rows are not finite; the first is named.
@@ -82,6 +112,11 @@ def require_matching_tokenizer(tokenizer: PreTrainedTokenizerBase, rows: int, re
 
     A special token beyond it is let pass if it is none of the tokenizer's named roles: Gemma 3's text-only
     models carry an image token of that kind.
+
+    Args:
+        tokenizer: The tokenizer.
+        rows: Rows of the matrix.
+        reference: What the user typed.
 
     Raises:
         ModelError: An ordinary token, or one with a named role, has no row.
@@ -103,6 +138,14 @@ def require_matching_tokenizer(tokenizer: PreTrainedTokenizerBase, rows: int, re
 
 def open_tokenizer(path: Path, reference: str, trust_remote_code: bool) -> PreTrainedTokenizerBase:
     """Open the tokenizer of a directory, or a tokenizer.json file.
+
+    Args:
+        path: A directory, or a tokenizer.json file.
+        reference: What the user typed.
+        trust_remote_code: Run Python code that lies beside it.
+
+    Returns:
+        The tokenizer.
 
     Raises:
         TokenizerError: There is none, or it cannot be read.

@@ -26,6 +26,9 @@ def resolve_reference(
         tokenizer_only: Fetch no weights from the hub.
         with_code: Fetch the repository's Python files too (only ever run with trust_remote_code).
 
+    Returns:
+        An existing directory, or a tokenizer.json file.
+
     Raises:
         ModelError: Nothing is there, it is a pickle checkpoint, or the hub cannot give it.
         AssetError: The catalogue cannot fetch the asset.

@@ -10,6 +10,7 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 
 from lingraft.errors import ModelError, OutputError
 from lingraft.files import replacing_directory, require_free_space
+from lingraft.models.opening import quiet_bars
 
 _ID_FIELDS = (
     "decoder_start_token_id",
@@ -57,7 +58,7 @@ def save_checkpoint(
     _align_special_ids(model, tokenizer, end_ids)
     size = sum(tensor.numel() * tensor.element_size() for tensor in model.parameters())
     require_free_space(directory, int(size * 1.05) + 2**24)
-    with replacing_directory(directory) as temporary:
+    with replacing_directory(directory) as temporary, quiet_bars():
         model.save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)
         plain = json.loads(json.dumps(dict(recipe), default=str))
