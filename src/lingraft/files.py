@@ -178,34 +178,30 @@ def require_free_space(path: Path, needed_bytes: int) -> None:
         )
 
 
-def open_run_directory(directory: Path, command: Mapping[str, Any]) -> bool:
-    """Take `directory` for a run of `command`.
+def find_run(directory: Path, command: Mapping[str, Any]) -> bool:
+    """Say whether `directory` holds an earlier start of the same command; nothing is written.
 
     Args:
         directory: The run directory: missing, empty, or an earlier run of the same command.
         command: The options and inputs that make one run differ from another, JSON-able.
 
     Returns:
-        Whether an earlier start of the same command is there, to be continued.
+        True where the same command was started here before, False where the directory is free.
 
     Raises:
         OutputError: The directory holds something else, or a run of another command.
     """
-    marker = directory / RUN_MARKER
     if directory.exists() and not directory.is_dir():
         raise OutputError(f"{directory} is a file", "a directory", "give another --out")
-    command = json.loads(json.dumps(dict(command), ensure_ascii=False, default=str))
+    marker = directory / RUN_MARKER
     if directory.exists():
         remove_leftovers(directory)
     if marker.exists():
-        earlier = json.loads(marker.read_text(encoding="utf-8"))
-        if earlier.get("fingerprint") == fingerprint(command):
+        wanted, earlier = _plain(command), json.loads(marker.read_text(encoding="utf-8"))
+        if earlier.get("fingerprint") == fingerprint(wanted):
             return True
-        changed = sorted(
-            key
-            for key in {*command, *earlier.get("command", {})}
-            if command.get(key) != earlier.get("command", {}).get(key)
-        )
+        before = earlier.get("command", {})
+        changed = sorted(key for key in {*wanted, *before} if wanted.get(key) != before.get(key))
         raise OutputError(
             f"{directory} holds a run of another command (differs in: {', '.join(changed)})",
             "an empty directory, or the run of this same command to continue",
@@ -217,9 +213,39 @@ def open_run_directory(directory: Path, command: Mapping[str, Any]) -> bool:
             "an empty or a new directory",
             "give another --out",
         )
+    return False
+
+
+def open_run_directory(directory: Path, command: Mapping[str, Any]) -> bool:
+    """Take `directory` for a run of `command`; see `find_run`.
+
+    Args:
+        directory: The run directory: missing, empty, or an earlier run of the same command.
+        command: The options and inputs that make one run differ from another, JSON-able.
+
+    Returns:
+        Whether an earlier start of the same command is there, to be continued.
+
+    Raises:
+        OutputError: The directory holds something else, a run of another command, or cannot be made.
+    """
+    if find_run(directory, command):
+        return True
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise output_error(directory, error) from error
-    write_json(marker, {"fingerprint": fingerprint(command), "command": command})
+    mark_run(directory, command)
     return False
+
+
+def mark_run(directory: Path, command: Mapping[str, Any]) -> None:
+    """Leave in `directory` the mark by which `find_run` knows the command again."""
+    plain = _plain(command)
+    write_json(directory / RUN_MARKER, {"fingerprint": fingerprint(plain), "command": plain})
+
+
+def _plain(command: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the command as JSON gives it back."""
+    plain: dict[str, Any] = json.loads(json.dumps(dict(command), ensure_ascii=False, default=str))
+    return plain

@@ -54,7 +54,7 @@ def build_problem(
     *,
     mode: Mode = "replace",
     donor: LoadedDonor | None = None,
-    corpus: Sequence[str] | None = None,
+    corpus: Iterable[str] | None = None,
     auxiliary: AuxiliaryOptions | None = None,
     lexicon: Mapping[str, Sequence[str]] | None = None,
     normalise: Normalisation = "exact",
@@ -189,7 +189,7 @@ def _auxiliary_space(
     tokenizer: PreTrainedTokenizerBase,
     pieces: Sequence[Piece | None],
     donor: DonorSpace | None,
-    corpus: Sequence[str] | None,
+    corpus: Iterable[str] | None,
     seed: int,
 ) -> VectorSpace | None:
     if options.kind == "donor":

@@ -1,21 +1,28 @@
 """The options of a vocabulary transfer: the same at the recipe, the command line and in Python."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from lingraft.errors import ConfigError
 
 Mode = Literal["replace", "extend"]
 
 
 class TransferConfig(BaseModel):
-    """Keywords of `transfer_vocabulary`, with what each means.
+    """Parameters of `transfer_vocabulary`, with references in place of loaded objects.
 
-    A test asserts that its fields are the function's keyword-only arguments.
+    A test asserts that its fields are the function's parameters.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    model: str = Field(description="Source model: hub id, directory, .gguf file or asset name.")
+    tokenizer: str | None = Field(None, description="Target tokenizer; None extends the model's own.")
+    donor: str | None = Field(None, description="Target-language pre-trained model.")
+    corpus: Path | None = Field(None, description="Target-language text.")
     method: str = Field("salt", description="An initialiser's name, auto, or module:function.")
     mode: Mode = Field(
         "replace", description="replace the vocabulary, or extend it and keep every source id."
@@ -32,3 +39,19 @@ class TransferConfig(BaseModel):
     fasttext_epochs: int = Field(5, ge=1, description="Passes of fastText over the corpus.")
     fasttext_minimum_count: int = Field(10, ge=1, description="Rarer tokens get no fastText vector.")
     seed: int = Field(0, ge=0, description="Seeds every draw.")
+
+    @classmethod
+    def read(cls, options: Mapping[str, Any]) -> "TransferConfig":
+        """Validate options, all of them, and say in one line what is wrong with the first bad one.
+
+        Raises:
+            ConfigError: An unknown option, or a value that does not fit.
+        """
+        try:
+            return cls(**options)
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = ".".join(str(part) for part in first["loc"])
+            raise ConfigError(
+                f"{name} = {first.get('input')!r}", first["msg"], f"correct the option {name}"
+            ) from error

@@ -1,6 +1,6 @@
 """`transfer_vocabulary`: give a loaded model another vocabulary."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,7 +53,7 @@ def transfer_vocabulary(
     tokenizer: PreTrainedTokenizerBase,
     *,
     donor: LoadedDonor | None = None,
-    corpus: Sequence[str] | None = None,
+    corpus: Iterable[str] | None = None,
     method: str = "salt",
     mode: Mode = "replace",
     auxiliary: str | WordVectors = "donor",
@@ -71,7 +71,7 @@ def transfer_vocabulary(
         model: The source model; its embedding matrices are replaced in place.
         tokenizer: The target tokenizer; for `extend`, the model's own tokenizer with tokens added at the end.
         donor: Target-language pre-trained model: encoder, T5 or decoder.
-        corpus: Target-language documents: token counts, and fastText's text.
+        corpus: Target-language documents, iterated more than once: token counts, and fastText's text.
         method: Name of an initialiser, `auto` (smallest error on held-out anchors), or `module:function`.
         mode: `replace` the vocabulary, or `extend` it and keep every source id and row.
         auxiliary: `donor`, `fasttext`, or word vectors already read.

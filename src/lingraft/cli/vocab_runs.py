@@ -1,0 +1,64 @@
+"""What the vocabulary verbs do between reading their options and printing their result."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lingraft.cli.vocab_inputs import auxiliary_space, load_inputs, read_lexicon
+from lingraft.files import find_run
+from lingraft.reports.result import InputRevision, RunResult, read_result
+from lingraft.vocabulary.config import TransferConfig
+from lingraft.vocabulary.transfer import transfer_vocabulary
+from lingraft.vocabulary.writing import write_transfer
+
+LOADING_OPTIONS = ("new_tokens", "vocabulary_size", "dtype", "trust_remote_code", "accept_terms")
+"""Options that decide how inputs are loaded; the others are the transfer's own."""
+
+
+def run_transfer(options: Mapping[str, Any], *, out: Path, device: str) -> RunResult:
+    """Transfer and write; a finished run of the same options is read back instead of repeated.
+
+    Args:
+        options: Resolved options of the verb.
+        out: Output directory.
+        device: Where the model is loaded; the rows are computed on the processor.
+
+    Returns:
+        The run's result.
+
+    Raises:
+        LingraftError: A bad option or input, or an output directory that holds something else.
+    """
+    config = TransferConfig.read(
+        {name: value for name, value in options.items() if name not in LOADING_OPTIONS}
+    )
+    if find_run(out, options):
+        return read_result(out)
+    inputs = load_inputs(
+        model=config.model,
+        tokenizer=config.tokenizer,
+        donor=config.donor,
+        corpus=config.corpus,
+        mode=config.mode,
+        device=device,
+        **{name: options[name] for name in LOADING_OPTIONS},
+    )
+    lexicon, words = config.lexicon, config.source_words
+    result = transfer_vocabulary(
+        inputs.model,
+        inputs.tokenizer,
+        donor=inputs.donor,
+        corpus=inputs.corpus,
+        method=config.method,
+        mode=config.mode,
+        auxiliary=auxiliary_space(config.auxiliary),
+        lexicon=read_lexicon(lexicon),
+        source_words=None if words is None else auxiliary_space(f"words:{words}"),
+        normalise=config.normalise,
+        fasttext_dimension=config.fasttext_dimension,
+        fasttext_epochs=config.fasttext_epochs,
+        fasttext_minimum_count=config.fasttext_minimum_count,
+        seed=config.seed,
+    )
+    revisions: list[InputRevision] = inputs.revisions
+    return write_transfer(out, result, options=options, inputs=revisions)

@@ -1,0 +1,128 @@
+"""What a vocabulary transfer leaves on disk: checkpoint, provenance, result and report, all or nothing."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from lingraft.files import mark_run, replacing_directory
+from lingraft.models.saving import save_checkpoint
+from lingraft.reports.figures import histogram
+from lingraft.reports.page import Figure, Paragraph, Section, Table, write_page
+from lingraft.reports.result import InputRevision, RunResult, collect_provenance, write_result
+from lingraft.vocabulary.transfer import TransferResult
+
+EXAMPLES_PER_ORIGIN = 8
+
+
+def write_transfer(
+    directory: Path,
+    transferred: TransferResult,
+    *,
+    options: Mapping[str, Any],
+    inputs: Sequence[InputRevision],
+) -> RunResult:
+    """Write the whole outcome of a transfer as one directory, atomically.
+
+    Args:
+        directory: Missing or empty.
+        transferred: The outcome.
+        options: The resolved options, as `recipe.yaml` keeps them.
+        inputs: Model, tokenizer, donor and corpus with their revisions.
+
+    Returns:
+        What `result.json` holds.
+
+    Raises:
+        OutputError: The disk is full, or the directory cannot be written.
+        ModelError: The model cannot be saved.
+    """
+    recipe = {"vocabulary": dict(options), "inputs": [item.model_dump() for item in inputs]}
+    result = RunResult(
+        kind="vocab transfer",
+        metrics={
+            "method": transferred.method,
+            "reason": transferred.reason,
+            "target_tokens": transferred.provenance.num_rows,
+            **{f"method_{name}": value for name, value in transferred.notes.items()},
+        },
+        counts={"tokens": dict(transferred.counts)},
+        inputs=tuple(inputs),
+        seeds={"draws": int(options["seed"])},
+        files={"provenance": "provenance.parquet", "report": "report.html", "checkpoint": "."},
+        provenance=collect_provenance(),
+    )
+    with replacing_directory(directory) as temporary:
+        save_checkpoint(
+            temporary, transferred.model, transferred.tokenizer, recipe=recipe, card=model_card(result)
+        )
+        pq.write_table(transferred.provenance, temporary / "provenance.parquet")
+        write_page(
+            temporary / "report.html",
+            transfer_sections(transferred),
+            title="Vocabulary transfer",
+            summary=transfer_summary(transferred),
+            result=result,
+        )
+        write_result(temporary, result)
+        mark_run(temporary, options)
+    return result
+
+
+def transfer_summary(transferred: TransferResult) -> str:
+    """One sentence: how many rows came from where."""
+    parts = ", ".join(f"{number:,} {origin}" for origin, number in sorted(transferred.counts.items()))
+    return f"{transferred.provenance.num_rows:,} target tokens by {transferred.method}: {parts}."
+
+
+def transfer_sections(transferred: TransferResult) -> list[Section]:
+    """The report's own part: the choice, the origins with examples, the norms."""
+    table = transferred.provenance.to_pandas()
+    norms = {
+        str(origin): np.asarray(group["norm"], dtype=np.float64) for origin, group in table.groupby("origin")
+    }
+    rows = []
+    for origin, group in table.groupby("origin"):
+        examples = [repr(text) for text in group["text"].dropna().iloc[:EXAMPLES_PER_ORIGIN]]
+        residual = group["residual"].mean()
+        rows.append(
+            (
+                str(origin),
+                len(group),
+                float(group["neighbours"].mean()),
+                None if np.isnan(residual) else float(residual),
+                float(group["norm"].mean()),
+                ", ".join(examples),
+            )
+        )
+    headings = ("origin", "tokens", "mean neighbours", "mean residual", "mean norm", "examples")
+    return [
+        Section(
+            "Where each row came from",
+            [
+                Paragraph(f"Method {transferred.method}: {transferred.reason}."),
+                Table("Rows by origin", headings, rows),
+                Figure(
+                    "Norms of the input rows by origin",
+                    "Histogram of row norms; the mean of each origin is in the table above.",
+                    histogram(norms, x_label="norm of the row"),
+                ),
+            ],
+        )
+    ]
+
+
+def model_card(result: RunResult) -> str:
+    """Text of the checkpoint's README.md."""
+    inputs = "\n".join(f"- {item.role}: `{item.reference}` ({item.revision})" for item in result.inputs)
+    counts = "\n".join(f"- {origin}: {number:,}" for origin, number in result.counts["tokens"].items())
+    return (
+        "# A model with a transferred vocabulary\n\n"
+        f"Made by lingraft {result.provenance.lingraft}, method `{result.metrics['method']}`. The body's weights are"
+        " the source model's; only the token embeddings and the tokenizer changed. It needs continued pre-training"
+        f" before use.\n\nInputs:\n\n{inputs}\n\nOrigin of the rows:\n\n{counts}\n\n"
+        f"Command:\n\n    {result.provenance.command}\n\n"
+        "The licence of the source model and of the donor apply to this checkpoint.\n"
+    )
