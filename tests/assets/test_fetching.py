@@ -105,23 +105,29 @@ FAKE_APT = """\
 echo "$@" >> {log}
 for argument in "$@"; do last=$argument; done
 case "$*" in
-  *policy*) echo "tiny:"; echo "  Candidate: 9:9-9" ;;
+  *madison*) {condition} && for version in {offers}; do echo " tiny | $version | somewhere main"; done ;;
   *update*) touch {updated} ;;
-  *{delivers}) {condition} && cp {deb} . && exit 0; echo "E: not yet" >&2; exit 100 ;;
-  *) echo "E: Version '${{last#*=}}' for 'tiny' was not found" >&2; exit 100 ;;
+  *tiny={delivers}) cp {deb} . ;;
+  *) echo "E: Failed to fetch $last  404 Not Found" >&2; exit 100 ;;
 esac
 """
 
 
 @pytest.fixture
 def fake_apt(tmp_path, monkeypatch):
-    """A function that puts an apt-get on the PATH that delivers one version of a package."""
+    """A function that puts an apt-get on the PATH that offers some versions of a package and delivers one."""
 
-    def install(deb: Path, delivers: str, *, only_after_update: bool = False) -> Path:
+    def install(deb: Path, delivers: str, *others: str, only_after_update: bool = False) -> Path:
         folder, log, updated = tmp_path / "bin", tmp_path / "apt.log", tmp_path / "updated"
         folder.mkdir()
-        condition = f"test -e {updated}" if only_after_update else "true"
-        script = FAKE_APT.format(log=log, updated=updated, deb=deb, delivers=delivers, condition=condition)
+        script = FAKE_APT.format(
+            log=log,
+            updated=updated,
+            deb=deb,
+            delivers=delivers,
+            offers=" ".join([delivers, *others]),
+            condition=f"test -e {updated}" if only_after_update else "true",
+        )
         for name in ("apt-get", "apt-cache"):
             (folder / name).write_text(script)
             (folder / name).chmod(0o755)
@@ -135,23 +141,25 @@ def test_apt_is_asked_for_each_accepted_version(make_deb, pin_of, tiny_asset, fa
     deb = make_deb({"a.txt": b"1"})
     older = pin_of(deb, "debian", "tiny", "1:7-1+deb1")
     newer = Package("debian", "tiny", "1:7-1+deb2", "0" * 64, 10)
-    log = fake_apt(deb, "tiny=1:7-1+deb1")
-    tiny_asset((newer, older))
+    newest = Package("debian", "tiny", "1:8-1", "0" * 64, 10)
+    log = fake_apt(deb, "1:7-1+deb1", "1:7-1+deb2")
+    tiny_asset((newest, newer, older))
     fetched = fetch_asset("tiny", cache=cache)
     assert fetched.packages[0]["version"] == "1:7-1+deb1"
     asked = log.read_text()
     assert asked.index("tiny=1:7-1+deb2") < asked.index("tiny=1:7-1+deb1")
+    assert "tiny=1:8-1" not in asked  # known, but not offered here
     assert "update" not in asked
     # Debian packages stay: another asset may need the same one, and needs no apt then.
     log.unlink()
-    tiny_asset((newer, older), name="other")
+    tiny_asset((newest, newer, older), name="other")
     fetch_asset("other", cache=cache)
     assert not log.exists()
 
 
 def test_absent_package_lists_are_fetched_into_the_cache(make_deb, pin_of, tiny_asset, fake_apt, cache):
     deb = make_deb({"a.txt": b"1"})
-    log = fake_apt(deb, "tiny=1", only_after_update=True)
+    log = fake_apt(deb, "1", only_after_update=True)
     tiny_asset((pin_of(deb, "debian", "tiny", "1"),))
     fetch_asset("tiny", cache=cache)
     update = next(line for line in log.read_text().splitlines() if line.endswith("update"))
@@ -160,7 +168,7 @@ def test_absent_package_lists_are_fetched_into_the_cache(make_deb, pin_of, tiny_
 
 def test_a_superseded_version_is_told_from_no_network(make_deb, pin_of, tiny_asset, fake_apt, cache):
     deb = make_deb({"a.txt": b"1"})
-    fake_apt(deb, "tiny=other")
+    fake_apt(deb, "9:9-9")
     tiny_asset((pin_of(deb, "debian", "tiny", "1"),))
     with pytest.raises(AssetError) as error:
         fetch_asset("tiny", cache=cache)
@@ -168,9 +176,17 @@ def test_a_superseded_version_is_told_from_no_network(make_deb, pin_of, tiny_ass
     assert "give your own text file" in one_line(error)
 
 
+def test_a_package_that_is_offered_but_not_delivered(make_deb, pin_of, tiny_asset, fake_apt, cache):
+    deb = make_deb({"a.txt": b"1"})
+    fake_apt(deb, "9:9-9", "1")
+    tiny_asset((pin_of(deb, "debian", "tiny", "1"),))
+    with pytest.raises(AssetError, match=r"could not fetch tiny \(.*404 Not Found"):
+        fetch_asset("tiny", cache=cache)
+
+
 def test_another_deb_than_the_catalogued_one_is_refused(make_deb, pin_of, tiny_asset, fake_apt, cache):
     pinned = pin_of(make_deb({"a.txt": b"1"}), "debian", "tiny", "1")
-    fake_apt(make_deb({"a.txt": b"2"}), "tiny=1")
+    fake_apt(make_deb({"a.txt": b"2"}), "1")
     tiny_asset((pinned,))
     with pytest.raises(AssetError, match=pinned.sha256):
         fetch_asset("tiny", cache=cache)

@@ -1,7 +1,6 @@
 """Fetching one exact Debian package through apt-get, without root and without touching the system's lists."""
 
 import os
-import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -35,13 +34,16 @@ def download_deb(root: Path, choice: Choice, folder: Path, alternative: str) -> 
             "a Debian system, or one with apt",
             f"instead, {alternative}",
         )
-    file, output = _try_versions([], choice, folder)
-    if file is None:
-        options = _private_lists(root)
-        file, output = _try_versions(options, choice, folder)
-        if file is None:
-            raise _apt_error(options, choice, output, alternative)
-    return file
+    offered, said = [], ""
+    for private in (False, True):
+        options = _private_lists(root) if private else []
+        offered = _offered_versions(options, choice[0].name)
+        for package in choice:
+            if package.version in offered:
+                file, said = _download(options, f"{package.name}={package.version}", folder)
+                if file is not None:
+                    return file
+    raise _apt_error(choice, offered, said, alternative)
 
 
 def _run(arguments: list[str], folder: Path) -> tuple[int, str]:
@@ -58,20 +60,24 @@ def _run(arguments: list[str], folder: Path) -> tuple[int, str]:
     return done.returncode, done.stderr + done.stdout
 
 
-def _try_versions(options: list[str], choice: Choice, folder: Path) -> tuple[Path | None, str]:
-    """Return the file of the first version that apt delivers, and all that apt said until then."""
-    said = ""
-    for package in choice:
-        # apt would hand its download to a user of its own, who cannot write to our folder.
-        wanted = ["-o", "APT::Sandbox::User=root", "download", f"{package.name}={package.version}"]
-        code, output = _run(["apt-get", "-q", *options, *wanted], folder)
-        files = list(folder.glob("*.deb"))
-        if code == 0 and len(files) == 1:
-            return files[0], said
-        for file in files:
-            file.unlink()
-        said += output
-    return None, said
+def _offered_versions(options: list[str], name: str) -> list[str]:
+    """Return the versions of a package that apt's lists hold, as `apt-cache madison` shows them."""
+    _, table = _run(["apt-cache", *options, "madison", name], Path("/"))
+    rows = [[field.strip() for field in line.split("|")] for line in table.splitlines()]
+    return list(dict.fromkeys(row[1] for row in rows if len(row) == 3 and row[0] == name))
+
+
+def _download(options: list[str], wanted: str, folder: Path) -> tuple[Path | None, str]:
+    """Return the file that apt delivers for `name=version`, or None and what apt said."""
+    # apt would hand its download to a user of its own, who cannot write to our folder.
+    sandbox = ["-o", "APT::Sandbox::User=root"]
+    code, output = _run(["apt-get", "-q", *options, *sandbox, "download", wanted], folder)
+    files = list(folder.glob("*.deb"))
+    if code == 0 and len(files) == 1:
+        return files[0], output
+    for file in files:
+        file.unlink()
+    return None, output
 
 
 def _private_lists(root: Path) -> list[str]:
@@ -89,22 +95,20 @@ def _private_lists(root: Path) -> list[str]:
     return options
 
 
-def _apt_error(options: list[str], choice: Choice, output: str, alternative: str) -> AssetError:
+def _apt_error(choice: Choice, offered: list[str], said: str, alternative: str) -> AssetError:
     name = choice[0].name
-    known = ", ".join(package.version for package in choice)
-    if "No space left" in output or "enough free space" in output:
+    known = [package.version for package in choice]
+    if "No space left" in said or "enough free space" in said:
         return AssetError(
             f"no space left while apt-get fetched {name}",
             f"{2 * choice[0].size / 2**20:.0f} MiB in the cache",
             f"free some space, set LINGRAFT_CACHE to another disk, or {alternative}",
         )
-    _, policy = _run(["apt-cache", *options, "policy", name], Path("/"))
-    offered = re.search(r"Candidate: (\S+)", policy)
-    if offered and offered[1] != "(none)" and offered[1] not in known.split(", "):
-        why = f"apt offers {name} {offered[1]}"
-    elif offered and offered[1] != "(none)":
-        lines = [line for line in output.splitlines() if line.startswith(("E:", "Err"))]
+    if not offered:
+        why = f"apt finds no package {name} (no network, or not among this system's sources)"
+    elif set(offered) & set(known):
+        lines = [line for line in said.splitlines() if line.startswith(("E:", "Err"))]
         why = f"apt-get could not fetch {name} ({(lines or ['no reason given'])[-1][:200]})"
     else:
-        why = f"apt finds no package {name} (no network, or not among this system's sources)"
-    return AssetError(why, f"version {known}", f"try again with a network, or {alternative}")
+        why = f"apt offers {name} {', '.join(offered)}"
+    return AssetError(why, f"version {' or '.join(known)}", f"try again with a network, or {alternative}")

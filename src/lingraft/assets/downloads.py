@@ -46,7 +46,8 @@ def fetch_package(root: Path, choice: Choice, alternative: str, report: Reporter
         folder = root / "downloads" / name
         folder.mkdir(parents=True, exist_ok=True)
         clear_leftovers(folder)
-        report(f"downloading {choice[0].label} ({choice[0].size / 2**20:.1f} MiB)")
+        what = choice[0].label if len(choice) == 1 else name
+        report(f"downloading {what} ({choice[0].size / 2**20:.1f} MiB)")
         temporary = Path(tempfile.mkdtemp(prefix=".", suffix=".part", dir=folder))
         try:
             if choice[0].registry == "pypi":
