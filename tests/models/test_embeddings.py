@@ -177,3 +177,26 @@ def test_quantisation_mark_is_removed(tiny: Any, tmp_path: Path, byte_bpe_tokeni
     model.config.quantization_config = {"quant_method": "gguf"}
     save_checkpoint(tmp_path / "out", model, byte_bpe_tokenizer, recipe={})
     assert "quantization" not in (tmp_path / "out" / "config.json").read_text()
+
+
+def test_a_config_that_lies_about_ties_is_corrected(
+    tiny: Any, ids: Any, tmp_path: Path, byte_bpe_tokenizer: Any
+) -> None:
+    model = tiny("llama", tied=False)
+    model.config.tie_word_embeddings = True
+    matrices = read_embeddings(model)
+    assert not matrices.tied
+    write_embeddings(model, resized(matrices, 700))
+    assert model.config.tie_word_embeddings is False
+    save_checkpoint(tmp_path / "out", model, byte_bpe_tokenizer, recipe={})
+    again = AutoModelForCausalLM.from_pretrained(tmp_path / "out", attn_implementation="eager")
+    assert torch.equal(again(ids).logits, model(ids).logits)
+
+
+def test_the_mark_of_a_quantised_file_does_not_stop_saving(
+    tiny: Any, tmp_path: Path, byte_bpe_tokenizer: Any
+) -> None:
+    model = tiny("llama")
+    model.hf_quantizer = object()
+    save_checkpoint(tmp_path / "out", model, byte_bpe_tokenizer, recipe={})
+    assert not hasattr(model, "hf_quantizer")
