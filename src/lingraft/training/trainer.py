@@ -1,0 +1,267 @@
+"""The loop: transformers.Trainer on accelerate, with what continued pre-training needs and no more.
+
+This is the one file that needs the extra `train`. Trainer keeps its optimiser and random states as torch pickles inside
+the run directory. They are only ever read back from checkpoints that carry our own completion marker and sit in a
+directory that this same command made; weights are safetensors.
+"""
+
+import importlib.util
+import math
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import Dataset
+from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers.trainer_callback import PrinterCallback
+
+from lingraft.errors import MissingExtraError, TrainingError
+from lingraft.files import fsync_directory, write_json
+from lingraft.training.losses import cross_entropy
+from lingraft.training.optimization import (
+    MasterAdamW,
+    body_parameters,
+    parameter_groups,
+    rate_factor,
+)
+from lingraft.training.plan import TrainingPlan
+
+COMPLETE = "lingraft-complete.json"
+"""Written last into a checkpoint: one without it was cut short and is not resumed from."""
+
+Evaluation = Callable[[int, Any], Mapping[str, Any]]
+
+
+def require_accelerate() -> None:
+    """Refuse early where the extra is not installed.
+
+    Raises:
+        MissingExtraError: accelerate is missing.
+    """
+    if importlib.util.find_spec("accelerate") is None:
+        raise MissingExtraError("accelerate", "train", "continued pre-training")
+
+
+class BlockDataset(Dataset[dict[str, torch.Tensor]]):
+    """Blocks in a fixed order: item i is what the i-th sequence of the training is, whoever asks for it."""
+
+    def __init__(self, blocks: NDArray[np.integer[Any]], order: NDArray[np.int64]) -> None:
+        self.blocks, self.order = blocks, order
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        return {"input_ids": torch.from_numpy(self.blocks[self.order[index]].astype(np.int64))}
+
+
+def stack(rows: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """Put rows of one length into a batch."""
+    return {"input_ids": torch.stack([row["input_ids"] for row in rows])}
+
+
+def latest_checkpoint(directory: Path) -> Path | None:
+    """Return the newest checkpoint that was written to its end; remove those that were not."""
+    found = []
+    for checkpoint in directory.glob("checkpoint-*"):
+        if (checkpoint / COMPLETE).exists():
+            found.append(checkpoint)
+        else:
+            shutil.rmtree(checkpoint, ignore_errors=True)
+    return max(found, key=lambda path: int(path.name.rsplit("-", 1)[1]), default=None)
+
+
+class StepCallback(TrainerCallback):
+    """Switches the body on after `body_after` steps, times steps, and evaluates at the wanted ones."""
+
+    def __init__(
+        self, owner: "CausalTrainer", evaluate_at: Sequence[int], evaluate: Evaluation | None
+    ) -> None:
+        self.owner, self.evaluate = owner, evaluate
+        self.evaluate_at = frozenset(evaluate_at) if evaluate else frozenset()
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Evaluate before the first step."""
+        self._evaluate(state)
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Start the clock; let the body learn, or not."""
+        self.owner.set_body(state.global_step >= self.owner.plan.body_after)
+        self.owner.step_started = time.perf_counter()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Stop the clock, then evaluate."""
+        self.owner.step_seconds = time.perf_counter() - self.owner.step_started
+        self.owner.settle_loss()
+        self._evaluate(state)
+
+    def _evaluate(self, state: Any) -> None:
+        step = state.global_step
+        done = {entry["step"] for entry in state.log_history if "evaluation" in entry}
+        if step in self.evaluate_at and step not in done and self.evaluate is not None:
+            state.log_history.append({"step": step, "evaluation": self.owner.measured(step, self.evaluate)})
+
+
+class CausalTrainer(Trainer):
+    """Trainer with our data order, loss, parameter groups, schedules and checkpoints that survive kill -9."""
+
+    def __init__(
+        self,
+        model: Any,
+        args: TrainingArguments,
+        dataset: BlockDataset,
+        plan: TrainingPlan,
+        *,
+        masters: dict[int, torch.Tensor] | None,
+        evaluate_at: Sequence[int],
+        evaluate: Evaluation | None,
+        advance: Callable[..., None],
+    ) -> None:
+        self.plan, self.masters, self.advance = plan, masters, advance
+        self.step_started = self.step_seconds = 0.0
+        self._body = body_parameters(model)
+        self._body_on = True
+        super().__init__(model=model, args=args, train_dataset=dataset, data_collator=stack)
+        # One process uses one device; several are what accelerate launch is for. Trainer would use DataParallel.
+        self.args._n_gpu = min(1, self.args._n_gpu)
+        # cross_entropy is a mean over a micro-batch, which Trainer then divides by their number.
+        self.loss_is_scaled_for_ga = False
+        self.pop_callback(PrinterCallback)
+        self.add_callback(StepCallback(self, evaluate_at, evaluate))
+
+    def set_body(self, on: bool) -> None:
+        """Let the body learn or hold it still.
+
+        Alone, a held body needs no weight gradients at all. DistributedDataParallel fixes what it reduces when it is
+        made, so with several processes the gradients are made and thrown away instead: the same result.
+        """
+        self._body_on = on
+        if self.args.world_size == 1:
+            for parameter in self._body:
+                parameter.requires_grad_(on)
+
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+        """Make AdamW, fused, over our groups."""
+        if self.optimizer is None:
+            plan = self.plan
+            groups = parameter_groups(
+                self.model, plan.learning_rate, plan.embedding_learning_rate, plan.weight_decay
+            )
+            options: dict[str, Any] = {
+                "betas": (self.args.adam_beta1, self.args.adam_beta2),
+                "eps": self.args.adam_epsilon,
+            }
+            if self.masters is not None:
+                self.optimizer = MasterAdamW(groups, self.masters, fused=True, **options)
+            else:
+                self.optimizer = torch.optim.AdamW(groups, fused=True, **options)
+        return self.optimizer
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+        """Make a schedule for each group; the body's warm-up starts when it begins to learn (our choice)."""
+        if self.lr_scheduler is None:
+            optimizer = optimizer or self.optimizer
+            factors = [
+                rate_factor(
+                    self.plan.schedule,
+                    num_training_steps,
+                    self.plan.warmup_steps,
+                    self.plan.body_after if group["part"] == "body" else 0,
+                )
+                for group in optimizer.param_groups
+            ]
+            self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factors)
+            self._created_lr_scheduler = True
+        return self.lr_scheduler
+
+    def compute_loss(
+        self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """Return the mean negative log-likelihood of each token of a block but its first, nats."""
+        ids = inputs["input_ids"]
+        casting: AbstractContextManager[Any] = (
+            torch.autocast(ids.device.type, torch.bfloat16)
+            if self.plan.precision == "bf16-autocast"
+            else nullcontext()
+        )
+        with casting:
+            outputs = model(input_ids=ids[:, :-1], use_cache=False)
+        loss = cross_entropy(outputs.logits.flatten(0, 1), ids[:, 1:].flatten())
+        return (loss, outputs) if return_outputs else loss
+
+    def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> torch.Tensor:
+        """Take one forward and backward pass; see `set_body` for several processes."""
+        loss: torch.Tensor = super().training_step(model, inputs, None)
+        if not self._body_on:
+            for parameter in self._body:
+                parameter.grad = None
+        return loss
+
+    def _clip_grad_norm(self, model: Any) -> torch.Tensor:
+        """Clip as Trainer does, but leave the gradients alone where they are within bounds."""
+        gradients = [p.grad for p in model.parameters() if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients)
+        if not norm <= self.args.max_grad_norm:
+            torch.nn.utils.clip_grads_with_norm_(
+                [p for p in model.parameters() if p.grad is not None], self.args.max_grad_norm, norm
+            )
+        return norm
+
+    def settle_loss(self) -> None:
+        """Stop at a loss that is no number, before anything is evaluated or saved."""
+        loss = self.accelerator.reduce(self._tr_loss.detach().clone(), reduction="mean").item()
+        if not math.isfinite(loss):
+            raise TrainingError(
+                f"a loss of {loss} at step {self.state.global_step}",
+                "a finite number",
+                "lower the learning rate, warm up longer, or check the weights for NaN rows",
+            )
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Keep the loss of each step in the state, which checkpoints carry; print nothing."""
+        if "loss" not in logs:
+            return
+        kept = {"step": self.state.global_step, "loss": logs["loss"], "gradient_norm": logs["grad_norm"]}
+        self.state.log_history.append(kept | {"seconds": self.step_seconds})
+        self.advance(1, f"training, loss {logs['loss']:.3f}")
+
+    def measured(self, step: int, evaluate: Evaluation) -> dict[str, Any]:
+        """Evaluate on the main process, leave no trace on the training, and tell every process."""
+        from accelerate.utils import broadcast_object_list
+
+        outcome: list[Any] = [None]
+        if self.is_world_process_zero():
+            cpu_state, numpy_state = torch.get_rng_state(), np.random.get_state()
+            device_state = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+            model: Any = self.model
+            model.eval()
+            outcome = [dict(evaluate(step, model))]
+            model.train()
+            torch.set_rng_state(cpu_state)
+            np.random.set_state(numpy_state)
+            if device_state:
+                torch.cuda.set_rng_state_all(device_state)
+        if self.args.world_size > 1:
+            broadcast_object_list(outcome)
+        result: dict[str, Any] = outcome[0]
+        return result
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        """Save, mark the checkpoint complete, and only then remove the older ones."""
+        super()._save_checkpoint(model, trial)
+        self.accelerator.wait_for_everyone()
+        if self.is_world_process_zero():
+            directory = Path(str(self.args.output_dir))
+            current = directory / f"checkpoint-{self.state.global_step}"
+            write_json(current / COMPLETE, {"step": self.state.global_step})
+            fsync_directory(directory)
+            for other in directory.glob("checkpoint-*"):
+                if other != current:
+                    shutil.rmtree(other, ignore_errors=True)
+        self.accelerator.wait_for_everyone()
