@@ -15,7 +15,7 @@ from lingraft.tokenizers.splitting import literal_backend
 from lingraft.tokenizers.trimming import batches
 
 BATCH = 1024
-WORD = re.compile(r"[^\W\d_]+(?:[\u0300-\u036f\u0900-\u0dff\u0e31-\u0e4e]+[^\W\d_]*)*")
+WORD = re.compile(r"[^\W\d_](?:[^\W\d_]|[\u0300-\u036f\u0900-\u0963\u0980-\u0dff\u0e31-\u0e4e])*")
 """Letters with the combining marks among them, which Python's `\\w` leaves out."""
 EXAMPLES = 5
 
