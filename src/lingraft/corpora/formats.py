@@ -1,0 +1,190 @@
+"""Records of each file format, good or bad, with the line they are on."""
+
+import gzip
+import json
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any, cast
+
+from lingraft.corpora.zstandard_reader import open_zstandard
+from lingraft.errors import CorpusError, MissingExtraError
+
+ROWS_AT_ONCE = 1024
+"""Rows of a parquet row group that are turned into records together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A text, the line (from 1) or row it is on, and the record's other fields."""
+
+    text: str
+    line: int
+    fields: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class BadRecord:
+    """A line that holds no text: where, why, and what was there, decoded with replacement characters."""
+
+    line: int
+    reason: str
+    content: str
+
+
+def read_records(name: str, text_field: str) -> Iterator[Record | BadRecord]:
+    """Stream the records of one file or data set.
+
+    Args:
+        name: File name, or `hf:NAME`.
+        text_field: Name of the field or column that holds the text.
+
+    Yields:
+        Record | BadRecord: In the file's order.
+
+    Raises:
+        CorpusError: The file cannot be read, is damaged, or lacks the column.
+        MissingExtraError: The library for it is not installed.
+    """
+    if name.startswith("hf:"):
+        yield from _dataset(name.removeprefix("hf:"), text_field)
+        return
+    path = Path(name)
+    try:
+        if path.suffix == ".parquet":
+            yield from _parquet(path, text_field)
+            return
+        plain = path.stem if path.suffix in (".gz", ".zst") else path.name
+        with _open(path) as lines:
+            if plain.endswith(".jsonl"):
+                yield from _jsonl(lines, text_field)
+            elif plain.endswith(".tsv"):
+                yield from _tsv(lines, text_field, name)
+            else:
+                yield from _plain(lines)
+    except (OSError, EOFError, zlib.error) as error:
+        raise CorpusError(
+            f"{name} cannot be read: {getattr(error, 'strerror', None) or error}",
+            "a readable, undamaged file",
+            "check its permissions, or fetch it again",
+        ) from error
+
+
+def _open(path: Path) -> IO[bytes]:
+    if path.suffix == ".gz":
+        return cast(IO[bytes], gzip.open(path, "rb"))
+    if path.suffix == ".zst":
+        return open_zstandard(path)
+    return path.open("rb")
+
+
+def _decoded(lines: IO[bytes]) -> Iterator[tuple[int, str | BadRecord]]:
+    """Yield each line, from 1, without its end; a line that is not UTF-8 as a bad record."""
+    for number, raw in enumerate(lines, start=1):
+        line = raw.removeprefix(b"\xef\xbb\xbf") if number == 1 else raw
+        try:
+            yield number, line.decode("utf-8").rstrip("\r\n")
+        except UnicodeDecodeError:
+            yield number, BadRecord(number, "invalid UTF-8", line.decode("utf-8", "replace").rstrip("\r\n"))
+
+
+def _plain(lines: IO[bytes]) -> Iterator[Record | BadRecord]:
+    for number, line in _decoded(lines):
+        yield line if isinstance(line, BadRecord) else Record(line, number)
+
+
+def _jsonl(lines: IO[bytes], text_field: str) -> Iterator[Record | BadRecord]:
+    for number, line in _decoded(lines):
+        if isinstance(line, BadRecord):
+            yield line
+        elif line.strip():
+            try:
+                value = json.loads(line)
+            except (ValueError, RecursionError):
+                yield BadRecord(number, "invalid JSON", line)
+                continue
+            if isinstance(value, dict):
+                yield _from_fields(value, text_field, number)
+            else:
+                yield BadRecord(number, "not a JSON object", line)
+
+
+def _from_fields(fields: dict[str, Any], text_field: str, number: int) -> Record | BadRecord:
+    if text_field not in fields:
+        return BadRecord(
+            number, f"no field {text_field!r}", json.dumps(fields, ensure_ascii=False, default=str)
+        )
+    text = fields[text_field]
+    if not isinstance(text, str):
+        return BadRecord(number, f"{text_field!r} is not a string", repr(text))
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        return BadRecord(number, "a lone surrogate", text.encode("utf-8", "replace").decode())
+    return Record(text, number, {key: value for key, value in fields.items() if key != text_field})
+
+
+def _tsv(lines: IO[bytes], text_field: str, name: str) -> Iterator[Record | BadRecord]:
+    """Read a header and rows under it; with a number for `text_field`, rows alone, and that column (from 1)."""
+    columns: list[str] | None = [] if text_field.isdigit() else None
+    for number, line in _decoded(lines):
+        if isinstance(line, BadRecord):
+            yield line
+            continue
+        cells = line.split("\t")
+        if columns is None:
+            columns = cells
+            if text_field not in columns:
+                raise CorpusError(
+                    f"{name} with the columns {', '.join(columns)}",
+                    f"a header line with a column {text_field!r}",
+                    "name the text column, or give its number where there is no header line",
+                )
+        elif line:
+            names = columns or [str(column) for column in range(1, len(cells) + 1)]
+            if len(cells) == len(names):
+                yield _from_fields(dict(zip(names, cells, strict=True)), text_field, number)
+            else:
+                yield BadRecord(number, f"not {len(names)} columns", line)
+
+
+def _parquet(path: Path, text_field: str) -> Iterator[Record | BadRecord]:
+    import pyarrow as arrow
+    from pyarrow import parquet
+
+    try:
+        with parquet.ParquetFile(path) as file:
+            if text_field not in file.schema_arrow.names:
+                raise CorpusError(
+                    f"{path} with the columns {', '.join(file.schema_arrow.names)}",
+                    f"a column {text_field!r}",
+                    "name the text column",
+                )
+            number = 0
+            for batch in file.iter_batches(batch_size=ROWS_AT_ONCE):
+                for row in batch.to_pylist():
+                    number += 1
+                    yield _from_fields(row, text_field, number)
+    except arrow.ArrowException as error:
+        raise CorpusError(
+            f"{path} cannot be read as parquet: {error}", "an undamaged parquet file", "fetch it again"
+        ) from error
+
+
+def _dataset(name: str, text_field: str) -> Iterator[Record | BadRecord]:
+    """Stream `NAME[:CONFIG[:SPLIT]]`, split "train" unless named."""
+    try:
+        import datasets
+    except ImportError as error:
+        raise MissingExtraError("datasets", "train", f"reading the data set {name}") from error
+    reference, _, rest = name.partition(":")
+    config, _, split = rest.partition(":")
+    try:
+        rows = datasets.load_dataset(reference, config or None, split=split or "train", streaming=True)
+    except Exception as error:
+        raise CorpusError(
+            f"the data set {name!r} cannot be loaded ({type(error).__name__}: {str(error).splitlines()[0]})",
+            "hf:NAME, hf:NAME:CONFIG or hf:NAME:CONFIG:SPLIT of a data set that can be reached",
+            "check the name and the network, or give a local file",
+        ) from error
+    for number, row in enumerate(rows, start=1):
+        yield _from_fields(dict(row), text_field, number)
