@@ -9,7 +9,7 @@ import string
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from lingraft.tokenizers.backend import METASPACE
+from lingraft.tokenizers.backend import METASPACE, steps
 
 BYTE_PIECES = tuple(f"<0x{byte:02X}>" for byte in range(256))
 
@@ -35,11 +35,16 @@ def make_lossless(description: dict[str, Any], digits: str | None = None) -> Non
     to_metaspace = {"type": "Replace", "pattern": {"String": " "}, "content": METASPACE}
     from_metaspace = {"type": "Replace", "pattern": {"String": METASPACE}, "content": " "}
     description["normalizer"] = to_metaspace
-    words = {"type": "Metaspace", "replacement": METASPACE, "prepend_scheme": "never", "split": True}
-    description["pre_tokenizer"] = words
+    if description["model"].get("type") == "BPE":
+        # Merges know where words end, and some make runs of spaces, which a split at each space would undo.
+        splitters = [step for step in steps(description.get("pre_tokenizer")) if step["type"] != "Metaspace"]
+    else:
+        words = {"type": "Metaspace", "replacement": METASPACE, "prepend_scheme": "never", "split": True}
+        splitters = [words]
     if digits is not None:
         split = {"type": "Split", "pattern": {"Regex": digits}, "behavior": "Isolated", "invert": False}
-        description["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [split, words]}
+        splitters = [split, *splitters]
+    description["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": splitters} if splitters else None
     description["decoder"] = {
         "type": "Sequence",
         "decoders": [from_metaspace, {"type": "ByteFallback"}, {"type": "Fuse"}],
