@@ -11,6 +11,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from lingraft.evaluation.likelihood import bits_per_byte
 from lingraft.training.causal import pack_blocks, train_causal, training_flops
+from lingraft.training.packing import block_order
 
 Precision = Literal["float32", "bf16-autocast", "bfloat16"]
 
@@ -111,7 +112,7 @@ def run_probe(
     Args:
         model: Not changed.
         tokenizer: Its tokenizer.
-        blocks: `[n, block_length]` training tokens, read in order.
+        blocks: `[steps x batch_size, block_length]` training tokens, read in order.
         held_out: Text name to documents to score.
         settings: The training.
         steps: Rising steps to score at; the last ends the run.
@@ -137,9 +138,13 @@ def run_probe(
         scores[step] = {name: m.bits_per_byte for name, m in measured.items()}
         return scores[step]
 
+    # Training shuffles blocks by their number, which differs between tokenizers; undone, so that every method reads
+    # the same documents in the same order.
+    arranged = np.empty_like(blocks)
+    arranged[block_order(len(blocks), len(blocks), seed)] = blocks
     result = train_causal(
         trained,
-        blocks,
+        arranged,
         output_dir=None,
         steps=steps[-1],
         batch_size=settings.batch_size,
@@ -150,7 +155,6 @@ def run_probe(
         body_after=settings.body_after,
         precision=settings.precision,
         seed=seed,
-        shuffle=False,
         evaluate_at=sorted({0, *steps}),
         evaluate=evaluate,
         progress=progress,
