@@ -1,9 +1,8 @@
 """Extend a BPE tokenizer: continued training on a corpus, every source token, id and merge kept."""
 
-import json
 import warnings
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from tokenizers import Regex, Tokenizer, pre_tokenizers
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
@@ -58,20 +57,43 @@ def extend_tokenizer(
             f"new_tokens={new_tokens}", "a positive number", "give the number of tokens to add"
         )
     words = count_words(backend, texts)
-    specials = special_roles(source_tokenizer)
-    vocabulary = dict(backend.vocabulary)
     taken = {token["content"]: token["id"] for token in backend.added_tokens}
-    first_id = max([*vocabulary.values(), *taken.values()]) + 1
+    learned = _learn(backend, words, set(special_roles(source_tokenizer)), taken, new_tokens, minimum_count)
+    known = set(merges)
+    pairs = [pair for left, right, *_ in learned if (pair := (left, right)) not in known]
+    # Added tokens go into the model's vocabulary under their ids: on loading, the library would renumber
+    # them otherwise.
+    vocabulary = {**backend.vocabulary, **taken}
+    vocabulary |= {left + right.removeprefix(backend.prefix): i for left, right, i, new in learned if new}
+    description = dict(backend.description)
+    description["model"] = {
+        **backend.model,
+        "vocab": vocabulary,
+        "merges": [list(merge) for merge in [*merges, *pairs]],
+    }
+    return rebuild(description, source_tokenizer)
+
+
+def _learn(  # noqa: PLR0917
+    backend: Backend,
+    words: Mapping[tuple[int, ...], int],
+    specials: set[int],
+    taken: Mapping[str, int],
+    new_tokens: int,
+    minimum_count: int,
+) -> list[tuple[str, str, int, bool]]:
+    """Learn the merges, and say so where the corpus has too few."""
+    surfaces = {token_id: text for text, token_id in backend.vocabulary.items()}
     learned = list(
         learn_merges(
             words,
-            {token_id: text for text, token_id in vocabulary.items() if token_id not in specials},
+            {token_id: text for token_id, text in surfaces.items() if token_id not in specials},
             new_tokens=new_tokens,
-            first_id=first_id,
+            first_id=max([*surfaces, *taken.values()]) + 1,
             minimum_count=minimum_count,
             prefix=backend.prefix,
             forbidden=frozenset(taken)
-            | {text for text, token_id in vocabulary.items() if token_id in specials},
+            | {surfaces[token_id] for token_id in specials if token_id in surfaces},
         )
     )
     made = sum(new for *_, new in learned)
@@ -82,20 +104,8 @@ def extend_tokenizer(
             "give more text, or a smaller minimum_count",
         )
     if made < new_tokens:
-        warnings.warn(f"the corpus gave {made} new tokens of the {new_tokens} asked for", stacklevel=2)
-    known = set(merges)
-    pairs = [pair for left, right, *_ in learned if (pair := (left, right)) not in known]
-    # Added tokens go into the model's vocabulary under their ids: on loading, the library would renumber
-    # them otherwise.
-    vocabulary |= taken
-    vocabulary |= {left + right.removeprefix(backend.prefix): i for left, right, i, new in learned if new}
-    description = dict(backend.description)
-    description["model"] = {
-        **backend.model,
-        "vocab": vocabulary,
-        "merges": [list(merge) for merge in [*merges, *pairs]],
-    }
-    return rebuild(json.loads(json.dumps(description)), source_tokenizer)
+        warnings.warn(f"the corpus gave {made} new tokens of the {new_tokens} asked for", stacklevel=3)
+    return learned
 
 
 def read_merges_to_extend(backend: Backend) -> list[tuple[str, str]]:
