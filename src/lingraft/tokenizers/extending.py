@@ -74,7 +74,7 @@ def extend_tokenizer(
     return rebuild(description, source_tokenizer)
 
 
-def _learn(  # noqa: PLR0917
+def _learn(
     backend: Backend,
     words: Mapping[tuple[int, ...], int],
     specials: set[int],
