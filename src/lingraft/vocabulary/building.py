@@ -1,6 +1,6 @@
 """From loaded objects to a TransferProblem: pieces, overlap, donor vectors, auxiliary space."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -76,17 +76,22 @@ def build_problem(
 
     Raises:
         TransferError: Inputs that do not fit each other.
-        ConfigError: An auxiliary kind that does not exist or lacks its input.
+        ConfigError: An auxiliary kind that does not exist or lacks its input, or a corpus that can be read only once.
     """
     options = auxiliary or AuxiliaryOptions()
+    if isinstance(corpus, Iterator):
+        raise ConfigError(
+            f"a corpus that can be read only once ({type(corpus).__name__})",
+            "documents that can be gone through again",
+            "give a list, or an object whose __iter__ starts over",
+        )
     source_pieces = read_pieces(source_tokenizer, len(source_matrix))
     target_pieces = read_pieces(target_tokenizer)
-    match = match_vocabularies(target_pieces, source_pieces, normalise=normalise)
-    match = (
-        _extended_match(match, target_pieces, source_pieces)
-        if mode == "extend"
-        else _prefer_own_ids(match, target_pieces, source_pieces)
-    )
+    if mode == "extend":
+        match = _extended_match(target_pieces, source_pieces)
+    else:
+        match = match_vocabularies(target_pieces, source_pieces, normalise=normalise)
+        match = _prefer_own_ids(match, target_pieces, source_pieces)
     ordinary = np.array([piece is not None and not piece.role for piece in target_pieces])
     ordinary[match.target_ids] = False
     donor_view = None
@@ -116,7 +121,7 @@ def without_overlap_copy(problem: TransferProblem) -> TransferProblem:
     match = VocabularyMatch(
         problem.match.target_ids[kept], problem.match.source_ids[kept], problem.match.by_role[kept]
     )
-    return replace(problem, match=match, new_ids=np.array(ordinary, dtype=np.int64))
+    return replace(problem, match=match, new_ids=np.array(ordinary, dtype=np.int64), neighbour_cache={})
 
 
 def count_tokens(tokenizer: PreTrainedTokenizerBase, texts: Iterable[str], size: int) -> NDArray[np.int64]:
@@ -160,7 +165,7 @@ def _prefer_own_ids(
 
 
 def _extended_match(
-    match: VocabularyMatch, target_pieces: Sequence[Piece | None], source_pieces: Sequence[Piece | None]
+    target_pieces: Sequence[Piece | None], source_pieces: Sequence[Piece | None]
 ) -> VocabularyMatch:
     """The source's tokens onto themselves, and nothing else: what `extend` promises.
 
@@ -180,7 +185,6 @@ def _extended_match(
                 "extend the model's own tokenizer (leave out --tokenizer), or use --mode replace",
             )
     roles = np.array([bool(piece.role) for i in kept if (piece := source_pieces[i])], dtype=np.bool_)
-    del match
     return VocabularyMatch(kept, kept.copy(), roles)
 
 

@@ -118,6 +118,14 @@ class TransferProblem:
         usable[self.held_out_source_ids] = False
         return np.nonzero(usable)[0]
 
+    @cached_property
+    def keeps_source_ids(self) -> bool:
+        """Whether every source token stands in the target vocabulary under its own id."""
+        kept = self.match.source_ids[self.match.target_ids == self.match.source_ids]
+        held = np.array([piece is not None for piece in self.source_pieces])
+        held[kept] = False
+        return not bool(held.any())
+
     def require_donor(self, purpose: str) -> DonorSpace:
         """The donor's vectors.
 

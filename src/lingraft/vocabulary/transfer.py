@@ -18,11 +18,12 @@ from lingraft.tokenizers.adapting import adapt_tokenizer
 from lingraft.tokenizers.overlap import Normalisation
 from lingraft.vocabulary.building import AuxiliaryOptions, build_problem, without_overlap_copy
 from lingraft.vocabulary.choosing import choose_method
-from lingraft.vocabulary.config import Mode
+from lingraft.vocabulary.config import Mode, TransferConfig
 from lingraft.vocabulary.fasttext import WordVectors
 from lingraft.vocabulary.initializers import COPIES_NO_OVERLAP, find_initializer
 from lingraft.vocabulary.mixtures import row_blocks
 from lingraft.vocabulary.problem import Matrix, Rule, TransferProblem
+from lingraft.vocabulary.special_ids import carry_special_ids
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,7 @@ class TransferResult:
     """A model with its new vocabulary, and where each row came from.
 
     Attributes:
-        model: The model given, changed in place.
+        model: The model given, changed in place: rows, special ids of its configurations, padding row.
         tokenizer: The target tokenizer with the source's special tokens, chat template and bos/eos behaviour.
         method: The method used; with `auto`, the one chosen.
         reason: Why that method: "asked for", or `auto`'s held-out errors.
@@ -71,7 +72,7 @@ def transfer_vocabulary(
         model: The source model; its embedding matrices are replaced in place.
         tokenizer: The target tokenizer; for `extend`, the model's own tokenizer with tokens added at the end.
         donor: Target-language pre-trained model: encoder, T5 or decoder.
-        corpus: Target-language documents, iterated more than once: token counts, and fastText's text.
+        corpus: Target-language documents, iterated more than once (no generator): token counts, fastText's text.
         method: Name of an initialiser, `auto` (smallest error on held-out anchors), or `module:function`.
         mode: `replace` the vocabulary, or `extend` it and keep every source id and row.
         auxiliary: `donor`, `fasttext`, or word vectors already read.
@@ -92,11 +93,26 @@ def transfer_vocabulary(
         TokenizerError: A tokenizer that lacks a special role the model needs.
         MissingExtraError: gensim, where fastText is asked for.
     """
-    if not isinstance(auxiliary, WordVectors) and auxiliary not in {"donor", "fasttext"}:
-        raise ConfigError(f"auxiliary {auxiliary!r}", "donor, fasttext, or word vectors", "name one of them")
     words = auxiliary if isinstance(auxiliary, WordVectors) else None
+    if words is None and auxiliary not in {"donor", "fasttext"}:
+        raise ConfigError(f"auxiliary {auxiliary!r}", "donor, fasttext, or word vectors", "name one of them")
+    TransferConfig.read(
+        {
+            "model": model.reference,
+            "method": method,
+            "mode": mode,
+            "normalise": normalise,
+            "fasttext_dimension": fasttext_dimension,
+            "fasttext_epochs": fasttext_epochs,
+            "fasttext_minimum_count": fasttext_minimum_count,
+            "seed": seed,
+        }
+    )
+    if method != "auto":
+        find_initializer(method)
     adapted = tokenizer if mode == "extend" else adapt_tokenizer(tokenizer, model.tokenizer)
     matrices = read_embeddings(model.model)
+    require_finite_source(matrices)
     problem = build_problem(
         matrices.input.float().cpu(),
         model.tokenizer,
@@ -122,6 +138,7 @@ def transfer_vocabulary(
     new_matrices = make_matrices(matrices, problem, rule, mode)
     provenance = provenance_table(problem, rule, new_matrices.input)
     write_embeddings(model.model, new_matrices)
+    carry_special_ids(model.model, adapted, problem)
     origins, numbers = np.unique(provenance["origin"].to_numpy(zero_copy_only=False), return_counts=True)
     return TransferResult(
         model=model.model,
@@ -132,6 +149,26 @@ def transfer_vocabulary(
         counts={str(origin): int(number) for origin, number in zip(origins, numbers, strict=True)},
         notes=dict(rule.notes),
     )
+
+
+def require_finite_source(matrices: EmbeddingMatrices) -> None:
+    """Refuse source rows from which nothing could be computed.
+
+    Raises:
+        TransferError: NaN or infinity in a row of the input or output matrix, or in the bias.
+    """
+    parts = {"input": matrices.input, "output": matrices.output, "bias": matrices.output_bias}
+    for which, part in parts.items():
+        if part is None:
+            continue
+        finite = torch.isfinite(part).reshape(len(part), -1).all(dim=1)
+        if not bool(finite.all()):
+            raise TransferError(
+                f"NaN or infinity in the model's {which} row {int((~finite).nonzero()[0])}"
+                f" ({int((~finite).sum())} such rows)",
+                "finite embeddings",
+                "check the source model's checkpoint",
+            )
 
 
 def problem_for(method: str, problem: TransferProblem, mode: Mode) -> TransferProblem:
@@ -151,10 +188,7 @@ def make_matrices(
         TransferError: The rule left NaN or infinity behind.
     """
     target_rows, source_rows = len(problem.target_pieces), len(matrices.input)
-    identical = bool(np.array_equal(problem.match.target_ids, problem.match.source_ids))
-    keeps_padding = mode == "extend" or (
-        identical and not len(problem.new_ids) and target_rows <= source_rows
-    )
+    keeps_padding = mode == "extend" or problem.keeps_source_ids
     rows = max(target_rows, source_rows) if keeps_padding else target_rows
     output = None
     if matrices.output is not None:
@@ -173,7 +207,8 @@ def make_matrices(
 def _new_matrix(which: Matrix, source: Tensor, problem: TransferProblem, rule: Rule, rows: int) -> Tensor:
     """One matrix: copies, then the rule, then averages for special tokens that the source lacks."""
     matrix = source.float().cpu()
-    out = torch.empty(rows, matrix.shape[1], dtype=source.dtype)
+    # NaN, so that a row which a third party's rule leaves out is found out below.
+    out = torch.full((rows, matrix.shape[1]), torch.nan, dtype=source.dtype)
     match = problem.match
     filled = np.zeros(rows, dtype=np.bool_)
     rule.fill(which, matrix, out)
@@ -184,10 +219,10 @@ def _new_matrix(which: Matrix, source: Tensor, problem: TransferProblem, rule: R
     rest = np.nonzero(~filled)[0]
     if len(rest):
         out[torch.from_numpy(rest)] = _rest_rows(matrix, problem, rest).to(source.dtype)
-    if not bool(torch.isfinite(out.sum(dim=1, dtype=torch.float32)).all()):
-        bad = int((~torch.isfinite(out.sum(dim=1, dtype=torch.float32))).nonzero()[0])
+    finite = torch.isfinite(out.sum(dim=1, dtype=torch.float32))
+    if not bool(finite.all()):
         raise TransferError(
-            f"NaN or infinity in the new {which} row {bad}",
+            f"NaN or infinity in the new {which} row {int((~finite).nonzero()[0])}",
             "finite rows",
             "check the donor and the auxiliary vectors, or use another method",
         )
