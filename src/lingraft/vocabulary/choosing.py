@@ -1,5 +1,6 @@
 """`--method auto`: the method with the smallest error on held-out anchors."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -41,7 +42,9 @@ def choose_method(problem: TransferProblem) -> tuple[str, str]:
         out = torch.zeros(len(problem.target_pieces), truth.shape[1])
         rule.fill("input", problem.source_input, out)
         predicted = out[torch.from_numpy(trial.new_ids)]
-        errors[name] = float((predicted - truth).square().sum()) / max(variance, 1e-30)
+        error = float((predicted - truth).square().sum()) / max(variance, 1e-30)
+        if math.isfinite(error):
+            errors[name] = error
     if not errors:
         raise ConfigError("no method can run on these inputs", "an overlap or a donor", "name a --method")
     best = min(errors, key=lambda name: errors[name])
@@ -72,8 +75,9 @@ def held_out_problem(problem: TransferProblem) -> tuple[TransferProblem, NDArray
     generator = np.random.default_rng(problem.seed)
     count = min(MOST_HELD_OUT, max(2, int(len(ordinary) * HELD_OUT_SHARE)))
     held = np.sort(generator.choice(ordinary, size=count, replace=False))
-    kept = np.setdiff1d(np.arange(len(problem.match)), held)
     match, source_ids = problem.match, problem.match.source_ids[held]
+    # Twins of a held-out token (several target tokens may share a source row) would give its row away.
+    kept = np.nonzero(match.by_role | ~np.isin(match.source_ids, source_ids))[0]
     trial = replace(
         problem,
         match=VocabularyMatch(match.target_ids[kept], match.source_ids[kept], match.by_role[kept]),

@@ -29,7 +29,7 @@ def clp(problem: TransferProblem) -> Rule:
     rows = np.nonzero(donor.target_known[problem.new_ids])[0]
     anchors = unit_rows(donor.target[target_ids])
     units = unit_rows(donor.target[problem.new_ids[rows]])
-    totals = (units @ anchors.sum(dim=0)).unsqueeze(1)
+    totals = (units.double() @ anchors.sum(dim=0, dtype=torch.float64)).float().unsqueeze(1)
     # A token whose cosines cancel has no direction to go by; it takes the plain average.
     lost = totals.abs() < 1e-6 * len(source_ids)
 
@@ -71,14 +71,18 @@ def sava(problem: TransferProblem) -> Rule:
 def omp(problem: TransferProblem) -> Rule:
     """Orthogonal matching pursuit (arXiv 2506.06607): k = 64 donor rows, their coefficients on source rows.
 
+    A donor narrower than 64 gives as many atoms as it is wide: these write a row exactly, and the next would only
+    fit rounding errors (our choice).
+
     Raises:
         TransferError: No donor, or an overlap smaller than k.
     """
     donor = problem.require_donor("omp")
     target_ids, source_ids = problem.shared_ordinary(donor.target_known)
-    require_overlap(len(source_ids), OMP_ATOMS, "omp")
+    atoms = min(OMP_ATOMS, donor.target.shape[1])
+    require_overlap(len(source_ids), atoms, "omp")
     rows = np.nonzero(donor.target_known[problem.new_ids])[0]
     mixture = pursuit_mixture(
-        donor.target[problem.new_ids[rows]], donor.target[target_ids], source_ids, OMP_ATOMS
+        donor.target[problem.new_ids[rows]], donor.target[target_ids], source_ids, atoms
     )
     return mixture_rule(problem, rows, mixture, "regressed")

@@ -27,8 +27,8 @@ def donor_vectors(
         donor_tokenizer: The tokenizer of `embeddings`.
 
     Returns:
-        `[len(pieces), h_t]` float32 vectors, `[len(pieces)]` whether any was found, and whether it is the donor's own
-        row of this very token (never for special tokens, whose rows mean what the donor was trained to).
+        `[len(pieces), h_t]` float32 vectors, `[len(pieces)]` whether any was found that is not zero, and whether it is
+        the donor's own row of this very token (never for special tokens, whose rows mean what the donor learnt).
 
     Raises:
         TransferError: The donor's matrix and tokenizer disagree, or its rows hold NaN.
@@ -61,7 +61,9 @@ def donor_vectors(
     mixture.fill(embeddings.float(), vectors, others[usable])
     known = exact.copy()
     known[others[usable]] = True
-    return vectors, known, exact
+    # A row of zeros (padding, or never trained) has no direction and would regress to nothing.
+    nonzero = vectors.any(dim=1).numpy()
+    return vectors, known & nonzero, exact & nonzero
 
 
 def donor_space(

@@ -43,7 +43,7 @@ def find_initializer(name: str) -> Initializer:
         module_name, _, function_name = name.partition(":")
         try:
             found = getattr(importlib.import_module(module_name), function_name)
-        except (ImportError, AttributeError) as error:
+        except (ImportError, AttributeError, ValueError, TypeError) as error:
             raise ConfigError(
                 f"method {name!r}: {error}", "module:function that can be imported", "check the name"
             ) from error

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lingraft.errors import TransferError
-from lingraft.vocabulary.mixtures import Mixture
+from lingraft.vocabulary.mixtures import Mixture, row_blocks
 from lingraft.vocabulary.problem import Matrix, Rule, TransferProblem
 
 DRAW_OFFSETS: Mapping[Matrix, int] = {"input": 0, "output": 1, "bias": 2}
@@ -30,13 +30,6 @@ def require_overlap(found: int, needed: int, method: str) -> None:
         )
 
 
-def draw_rows(source_matrix: Tensor, count: int, seed: int) -> Tensor:
-    """`[count, w]` rows from a normal with each column's mean and standard deviation, as SALT and FOCUS draw."""
-    generator = torch.Generator().manual_seed(seed)
-    mean, deviation = source_matrix.float().mean(dim=0), source_matrix.float().std(dim=0)
-    return torch.randn(count, source_matrix.shape[1], generator=generator) * deviation + mean
-
-
 def draw_seed(problem: TransferProblem, which: Matrix) -> int:
     """Seed of the draws for one matrix."""
     return problem.seed * len(DRAW_OFFSETS) + DRAW_OFFSETS[which]
@@ -45,11 +38,18 @@ def draw_seed(problem: TransferProblem, which: Matrix) -> int:
 def fill_missing(
     problem: TransferProblem, rows: NDArray[np.int64], which: Matrix, source_matrix: Tensor, out: Tensor
 ) -> None:
-    """Draw the new tokens that are not among `rows` (positions in `new_ids`)."""
+    """Draw the new tokens that are not among `rows` (positions in `new_ids`), as SALT and FOCUS draw.
+
+    Each column comes from a normal with the source column's mean and standard deviation.
+    """
     missing = np.setdiff1d(problem.new_ids, problem.new_ids[rows], assume_unique=True)
-    if len(missing):
-        drawn = draw_rows(source_matrix, len(missing), draw_seed(problem, which))
-        out[torch.from_numpy(missing)] = drawn.to(out.dtype)
+    if not len(missing):
+        return
+    generator = torch.Generator().manual_seed(draw_seed(problem, which))
+    mean, deviation = source_matrix.float().mean(dim=0), source_matrix.float().std(dim=0)
+    for _, ids in row_blocks(missing):
+        noise = torch.randn(len(ids), source_matrix.shape[1], generator=generator)
+        out[ids] = noise.mul_(deviation).add_(mean).to(out.dtype)
 
 
 def spread(rows: NDArray[np.int64], values: NDArray[np.float64], count: int) -> NDArray[np.float64]:

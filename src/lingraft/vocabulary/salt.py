@@ -87,10 +87,9 @@ def _neighbourhood(
     problem: TransferProblem, method: str, *, needs_donor: bool
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], Neighbours]:
     """Rows (positions in `new_ids`) with vectors, the anchors' target and source ids, and the rows' neighbours."""
+    donor = problem.require_donor(method) if needs_donor else None
     space = problem.require_auxiliary(method)
-    known = space.target_known
-    if needs_donor:
-        known = known & problem.require_donor(method).target_known
+    known = space.target_known if donor is None else space.target_known & donor.target_known
     target_ids, source_ids = problem.shared_ordinary(known)
     require_overlap(len(source_ids), 2, method)
     rows = np.nonzero(known[problem.new_ids])[0]
