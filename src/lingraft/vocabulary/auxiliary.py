@@ -1,6 +1,6 @@
 """Auxiliary spaces: token-level fastText, pre-trained word vectors, or the donor's own space."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +10,13 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from lingraft.errors import TransferError
+from lingraft.progress import track
 from lingraft.tokenizers.pieces import Piece
 from lingraft.vocabulary.fasttext import WordVectors, train_token_vectors
 from lingraft.vocabulary.problem import DonorSpace, VectorSpace
 
 ENCODE_BATCH = 2048
+LONGEST_SENTENCE = 10_000
 
 
 def space_from_donor(donor: DonorSpace) -> VectorSpace:
@@ -37,7 +39,7 @@ def space_from_corpus(
     Args:
         tokenizer: The target tokenizer.
         pieces: Its pieces by id.
-        texts: Target-language documents; streamed once and kept as ids.
+        texts: Target-language documents; read once and kept as ids.
         dimension: Width of the vectors.
         epochs: Passes over the text.
         minimum_count: Tokens seen less often get no vector (FOCUS's 10).
@@ -50,10 +52,13 @@ def space_from_corpus(
         TransferError: The corpus holds no token often enough.
         MissingExtraError: gensim is not installed.
     """
-    sentences = [ids for batch in _batches(texts) for ids in _encode(tokenizer, batch)]
+    names = [_token_text(piece, token_id) for token_id, piece in enumerate(pieces)]
+    sentences = _Sentences(names)
+    for batch in _batches(texts):
+        sentences.add(_encode(tokenizer, batch))
     vectors, known = train_token_vectors(
-        [[_token_text(pieces, i) for i in ids] for ids in sentences],
-        [_token_text(pieces, i) for i in range(len(pieces))],
+        sentences,
+        names,
         dimension=dimension,
         epochs=epochs,
         minimum_count=minimum_count,
@@ -90,17 +95,25 @@ def token_vectors_from_words(
         texts = [piece.text.strip() if piece else "" for piece in pieces]
         vectors = torch.from_numpy(np.stack([words.vector(text) for text in texts]))
     else:
-        vectors = torch.zeros(len(pieces), words.dimension, dtype=torch.float64)
-        for spelling in ("{}", " {}"):
-            for start in range(0, len(words.words), ENCODE_BATCH):
-                batch = words.words[start : start + ENCODE_BATCH]
-                encoded = _encode(tokenizer, [spelling.format(word) for word in batch])
-                for rank, ids in enumerate(encoded, start=start):
-                    kept = [i for i in set(ids) if i < len(pieces)]
-                    vectors[kept] += torch.from_numpy(words.matrix[rank]).double() / (rank + 1)
+        vectors = _mean_of_words(tokenizer, len(pieces), words)
     vectors[~torch.from_numpy(ordinary)] = 0
     known = ordinary & (vectors.abs().sum(dim=1) > 0).numpy()
     return vectors.float(), known
+
+
+def _mean_of_words(tokenizer: PreTrainedTokenizerBase, size: int, words: WordVectors) -> Tensor:
+    """`[size, d]` float64 means over the words whose spelling, with or without a leading space, holds the token."""
+    sums = np.zeros((size, words.dimension))
+    weights = np.zeros((size, 1))
+    starts = range(0, len(words.words), ENCODE_BATCH)
+    for start in track(starts, description="word vectors", total=len(starts)):
+        batch = words.words[start : start + ENCODE_BATCH]
+        for spelling in ("", " "):
+            for rank, ids in enumerate(_encode(tokenizer, [spelling + word for word in batch]), start=start):
+                kept = [i for i in set(ids) if i < size]
+                sums[kept] += words.matrix[rank].astype(np.float64) / (rank + 1)
+                weights[kept] += 1 / (rank + 1)
+    return torch.from_numpy(sums / np.maximum(weights, np.finfo(np.float64).tiny))
 
 
 def aligned_word_space(
@@ -172,7 +185,7 @@ def read_dictionary(path: Path) -> list[tuple[str, str]]:
     return pairs
 
 
-def _batches(texts: Iterable[str]) -> Iterable[list[str]]:
+def _batches(texts: Iterable[str]) -> Iterator[list[str]]:
     batch: list[str] = []
     for text in texts:
         batch.append(text)
@@ -188,9 +201,29 @@ def _encode(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[list[i
     return encoded
 
 
-def _token_text(pieces: Sequence[Piece | None], token_id: int) -> str:
+class _Sentences:
+    """Tokenised documents as ids, given out as the tokens' names, any number of times."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.names = names
+        self.ids: list[NDArray[np.int32]] = []
+
+    def add(self, encoded: Sequence[Sequence[int]]) -> None:
+        """Keep documents, the long ones in parts: gensim leaves out what is beyond 10,000 tokens."""
+        for ids in encoded:
+            for start in range(0, len(ids), LONGEST_SENTENCE):
+                self.ids.append(np.array(ids[start : start + LONGEST_SENTENCE], dtype=np.int32))
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __iter__(self) -> Iterator[list[str]]:
+        for ids in self.ids:
+            yield [self.names[token_id] for token_id in ids]
+
+
+def _token_text(piece: Piece | None, token_id: int) -> str:
     """A spelling for fastText's character n-grams, one for each token: `▁` marks a word's start."""
-    piece = pieces[token_id] if token_id < len(pieces) else None
     if piece is None or not piece.content:
         return f"<{token_id}>"
     try:

@@ -1,9 +1,10 @@
 """fastText by gensim (extra `fasttext`): the one file that imports it."""
 
 import types
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -11,6 +12,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lingraft.errors import MissingExtraError, TransferError
+
+
+class Sentences(Protocol):
+    """Documents as lists of tokens, which can be gone through again and again."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Sequence[str]]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +92,7 @@ def read_word_vectors(path: Path) -> WordVectors:
 
 
 def train_token_vectors(
-    sentences: Sequence[Sequence[str]],
+    sentences: Sentences,
     tokens: Sequence[str],
     *,
     dimension: int,

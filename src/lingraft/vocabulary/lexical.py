@@ -1,14 +1,19 @@
 """Rules that go by a token's text: sub-token means, bilingual dictionaries, and WECHSEL's aligned word vectors."""
 
+from collections.abc import Iterable, Sequence
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from lingraft.errors import TransferError
+from lingraft.tokenizers.pieces import Piece
+from lingraft.tokenizers.splitting import split_pieces
+from lingraft.vocabulary.auxiliary import space_from_donor
 from lingraft.vocabulary.mixtures import Mixture, mixture_from_lists
 from lingraft.vocabulary.neighbours import unit_rows
-from lingraft.vocabulary.problem import Matrix, Rule, TransferProblem
+from lingraft.vocabulary.problem import Matrix, Rule, TransferProblem, VectorSpace
 from lingraft.vocabulary.rules import known_rule, mixture_rule, require_overlap
 
 WECHSEL_NEIGHBOURS = 10
@@ -19,7 +24,7 @@ ROW_CHUNK = 1024
 def subword_mean(problem: TransferProblem) -> Rule:
     """Mean of the source rows of the pieces that the source tokenizer splits the token into.
 
-    For an untied head the mean is weighted by the pieces' lengths in bytes (section 4 of the design's sources).
+    For an untied head the mean is weighted by the pieces' lengths in bytes.
     """
     rows = np.array([row for row, split in enumerate(problem.splits) if len(split)], dtype=np.int64)
     splits = [problem.splits[row] for row in rows]
@@ -46,14 +51,10 @@ def lexicon(problem: TransferProblem) -> Rule:
         raise TransferError("no lexicon", "--lexicon FILE of word<TAB>translation lines", "give one")
     fallback = subword_mean(problem)
     rows, ids, weights = [], [], []
-    for row, token_id in enumerate(problem.new_ids):
-        piece = problem.target_pieces[token_id]
-        if piece is None or not piece.word_start:
-            continue
-        word = piece.text
-        translations = problem.lexicon.get(word) or problem.lexicon.get(word.casefold()) or ()
-        pieces = [_word_ids(problem, translation) for translation in translations]
-        pieces = [found for found in pieces if len(found)]
+    translations = [_translations(problem, token_id) for token_id in problem.new_ids]
+    splits = _phrase_splits(problem, {phrase for phrases in translations for phrase in phrases})
+    for row, phrases in enumerate(translations):
+        pieces = [splits[phrase] for phrase in phrases if len(splits[phrase])]
         if pieces:
             rows.append(row)
             ids.append(np.concatenate(pieces))
@@ -82,7 +83,7 @@ def wechsel(problem: TransferProblem) -> Rule:
     Raises:
         TransferError: No space with source vectors, or fewer than ten of them.
     """
-    space = problem.aligned_words or problem.auxiliary
+    space = _shared_space(problem)
     if space is None or space.source is None or space.source_known is None:
         raise TransferError(
             "no vector space that holds both vocabularies",
@@ -108,6 +109,15 @@ def wechsel(problem: TransferProblem) -> Rule:
     return mixture_rule(problem, rows, mixture, "averaged")
 
 
+def _shared_space(problem: TransferProblem) -> VectorSpace | None:
+    """The space of both vocabularies, if there is one: aligned words, the auxiliary space, or the donor's."""
+    if problem.aligned_words is not None:
+        return problem.aligned_words
+    if problem.auxiliary is not None and problem.auxiliary.source is not None:
+        return problem.auxiliary
+    return None if problem.donor is None else space_from_donor(problem.donor)
+
+
 def _length_weights(problem: TransferProblem, split: NDArray[np.int64]) -> NDArray[np.float64]:
     """Share of the token's bytes that each piece writes; a piece of no bytes counts as one."""
     pieces = [problem.source_pieces[i] for i in split]
@@ -115,7 +125,26 @@ def _length_weights(problem: TransferProblem, split: NDArray[np.int64]) -> NDArr
     return np.asarray(lengths / lengths.sum())
 
 
-def _word_ids(problem: TransferProblem, word: str) -> NDArray[np.int64]:
-    """Source ids of a word in running text."""
-    ids = problem.source_tokenizer(" " + word, add_special_tokens=False)["input_ids"]
-    return np.array(ids, dtype=np.int64)
+def _translations(problem: TransferProblem, token_id: int) -> Sequence[str]:
+    """The dictionary's translations of a token that is a whole word; none for any other."""
+    piece = problem.target_pieces[token_id]
+    if piece is None or not piece.word_start:
+        return ()
+    return problem.lexicon.get(piece.text) or problem.lexicon.get(piece.text.casefold()) or ()
+
+
+def _phrase_splits(problem: TransferProblem, phrases: Iterable[str]) -> dict[str, NDArray[np.int64]]:
+    """Source ids of each phrase in running text, its words split one by one; empty where a word has none."""
+    places = [(phrase, word) for phrase in sorted(phrases) for word in phrase.split()]
+    found = split_pieces(
+        [Piece(place, word.encode(), True) for place, (_, word) in enumerate(places)],
+        problem.source_tokenizer,
+    )
+    parts: dict[str, list[NDArray[np.int64]]] = {phrase: [] for phrase in phrases}
+    for (phrase, _), ids in zip(places, found, strict=True):
+        parts[phrase].append(ids)
+    none = np.zeros(0, dtype=np.int64)
+    return {
+        phrase: np.concatenate(ids) if ids and all(len(part) for part in ids) else none
+        for phrase, ids in parts.items()
+    }
