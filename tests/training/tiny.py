@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -39,33 +40,30 @@ def blocks(count: int = 40, length: int = 12, rows: int = 61) -> NDArray[np.int3
     return ((np.arange(length) * steps + generator.integers(rows, size=(count, 1))) % rows).astype(np.int32)
 
 
-def main(directory: str, out: str, options: str) -> None:
+def train(directory: Path | None, **chosen: Any) -> dict[str, Any]:
+    """Train a tiny model; `die_at` kills the process at an evaluation, `dropout` takes a model that draws numbers."""
     from lingraft.training.causal import train_causal
 
-    chosen = json.loads(options)
     die_at = chosen.pop("die_at", None)
     model = tiny_gpt2_with_dropout() if chosen.pop("dropout", False) else tiny_llama(tied=False)
 
     def evaluate(step: int, current: torch.nn.Module) -> dict[str, float]:
         if step == die_at:
             os.kill(os.getpid(), signal.SIGKILL)
-        return {"value": float(next(current.parameters()).double().sum()), "noise": float(torch.rand(()))}
+        return {"value": float(next(current.parameters()).double().sum())}
 
-    result = train_causal(
-        model, blocks(), output_dir=Path(directory) if directory else None, evaluate=evaluate, **chosen
-    )
-    if int(os.environ.get("RANK", "0")) == 0:
-        torch.save(
-            {
-                "losses": result.losses.tolist(),
-                "norms": result.gradient_norms.tolist(),
-                "evaluations": {step: dict(value) for step, value in result.evaluations.items()},
-                "resumed_from": result.resumed_from,
-                "weights": {name: value.clone() for name, value in model.state_dict().items()},
-            },
-            out,
-        )
+    result = train_causal(model, blocks(), output_dir=directory, evaluate=evaluate, **chosen)
+    return {
+        "losses": result.losses.tolist(),
+        "norms": result.gradient_norms.tolist(),
+        "evaluations": {step: dict(value) for step, value in result.evaluations.items()},
+        "resumed_from": result.resumed_from,
+        "weights": {name: value.clone() for name, value in model.state_dict().items()},
+    }
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:4])
+    torch.set_num_threads(1)
+    outcome = train(Path(sys.argv[1]), **json.loads(sys.argv[3]))
+    if int(os.environ.get("RANK", "0")) == 0:
+        torch.save(outcome, sys.argv[2])

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from lingraft.errors import TrainingError
 from lingraft.files import open_run_directory, require_free_space
 from lingraft.progress import progress_task
+from lingraft.training.attention import cpu_attention
 from lingraft.training.flops import training_flops
 from lingraft.training.optimization import Schedule
 from lingraft.training.packing import block_order, pack_blocks
@@ -134,7 +135,7 @@ def train_causal(
         arguments = _arguments(model, plan, directory, gradient_accumulation, save_steps)
         if output_dir is not None:
             _open_directory(arguments, directory, plan.command(model, blocks), model, resume)
-        with _training_dtype(model, precision) as masters:
+        with cpu_attention(model), _training_dtype(model, precision) as masters:
             trainer = CausalTrainer(
                 model,
                 arguments,

@@ -1,0 +1,106 @@
+"""Attention for training on a CPU: the library's kernel forward, plain matrix products backward.
+
+On a CPU the backward pass of PyTorch's fused attention kernel takes several times as long as the five matrix products
+that it stands for, while the scores fit in the caches. The result is the same up to rounding.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch.nn import functional
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+NAME = "lingraft_cpu"
+LONGEST = 1024
+"""Tokens up to which the scores are worth keeping: beyond, the fused kernel's blocks win."""
+
+
+class _CausalAttention(torch.autograd.Function):
+    """Causal attention of grouped queries, no mask, no dropout."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float
+    ) -> torch.Tensor:
+        grouped = query.shape[1] != key.shape[1]
+        out = functional.scaled_dot_product_attention(
+            query, key, value, is_causal=True, scale=scale, enable_gqa=grouped
+        )
+        ctx.save_for_backward(query, key, value, out)
+        ctx.scale = scale
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        query, key, value, out = ctx.saved_tensors
+        rows, heads, length, width = query.shape
+        kept = key.shape[1]
+        # Queries that share keys lie beside each other: one matrix product serves the whole group.
+        shape = (rows, kept, heads // kept * length, width)
+        query_g, grad_g = query.reshape(shape), gradients[0].reshape(shape)
+        scores = (query_g @ key.transpose(2, 3)).view(rows, heads, length, length).float().mul_(ctx.scale)
+        future = torch.ones(length, length, dtype=torch.bool, device=query.device).triu_(1)
+        shares = scores.masked_fill_(future, -torch.inf).softmax(-1)
+        narrow = shares.to(query.dtype).view(rows, kept, -1, length)
+        grad_value = narrow.transpose(2, 3) @ grad_g
+        grad_shares = (grad_g @ value.transpose(2, 3)).view(rows, heads, length, length).float()
+        along = (gradients[0].float() * out.float()).sum(-1, keepdim=True)
+        grad_scores = (
+            grad_shares.sub_(along).mul_(shares).mul_(ctx.scale).to(query.dtype).view(rows, kept, -1, length)
+        )
+        return (grad_scores @ key).view_as(query), grad_scores.transpose(2, 3) @ query_g, grad_value, None
+
+
+def _attend(
+    module: Any,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    is_causal: bool | None = None,
+    **options: Any,
+) -> tuple[torch.Tensor, None]:
+    causal = getattr(module, "is_causal", True) if is_causal is None else is_causal
+    plain = attention_mask is None and causal and not dropout and query.shape[2] == key.shape[2]
+    fits = torch.is_grad_enabled() and 1 < query.shape[2] <= LONGEST and query.device.type == "cpu"
+    known = not any(options.get(name) is not None for name in ("softcap", "position_bias", "cache"))
+    if not (plain and fits and known and query.shape[3] == value.shape[3]):
+        return sdpa_attention_forward(
+            module, query, key, value, attention_mask, dropout, scaling, is_causal, **options
+        )
+    if torch.is_autocast_enabled("cpu"):
+        # What autocast does for the library's kernel: rotary embeddings have made queries and keys float32.
+        narrow = torch.get_autocast_dtype("cpu")
+        query, key, value = query.to(narrow), key.to(narrow), value.to(narrow)
+    scale = query.shape[3] ** -0.5 if scaling is None else scaling
+    out = _CausalAttention.apply(query, key, value, scale)  # type: ignore[no-untyped-call]
+    return out.transpose(1, 2).contiguous(), None
+
+
+@contextmanager
+def cpu_attention(model: Any) -> Iterator[None]:
+    """Let a model that is on the CPU and uses PyTorch's fused attention train with this one.
+
+    Args:
+        model: A transformers model; it has its own attention back afterwards.
+
+    Yields:
+        Nothing.
+    """
+    device = next(model.parameters()).device.type
+    if device != "cpu" or model.config._attn_implementation != "sdpa":
+        yield
+        return
+    AttentionInterface.register(NAME, _attend)
+    AttentionMaskInterface.register(NAME, sdpa_mask)
+    model.set_attn_implementation(NAME)
+    try:
+        yield
+    finally:
+        model.set_attn_implementation("sdpa")
