@@ -6,7 +6,6 @@ from typing import Annotated, Any
 import typer
 
 from lingraft.cli.output import JsonOption, print_result, prints_to_stderr
-from lingraft.cli.vocab_inputs import CORPUS_HELP, DONOR_HELP, MODEL_HELP, TOKENIZER_HELP
 
 app = typer.Typer(
     name="vocab",
@@ -14,6 +13,17 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
     add_completion=False,
+)
+
+TOKENIZER_HELP = (
+    "Target tokenizer: a reference (hub id, directory, asset name); trim:REF for the pieces of it that --corpus"
+    " uses; train:unigram or train:bpe to train one on --corpus. Left out with --mode extend, the model's own"
+    " tokenizer is extended."
+)
+MODEL_HELP = "Source model: hub id, directory, .gguf file or asset name."
+DONOR_HELP = "Target-language pre-trained model (encoder, T5 or decoder): hub id, directory or asset name."
+CORPUS_HELP = (
+    "Target-language text: .txt (a document a line), .jsonl(.gz|.zst), .parquet, a directory or a glob."
 )
 
 ModelOption = Annotated[str, typer.Option(help=MODEL_HELP)]
@@ -90,7 +100,7 @@ def inspect(
 ) -> None:
     """The pre-flight report: overlap, fertility before and after, anchor coverage, digits, round trip."""
     with prints_to_stderr():
-        from lingraft.cli.vocab_inputs import load_inputs
+        from lingraft.recipes.inputs import load_inputs
         from lingraft.vocabulary.inspection import inspect_vocabulary, inspection_lines
 
         inputs = load_inputs(

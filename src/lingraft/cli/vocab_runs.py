@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lingraft.cli.vocab_inputs import auxiliary_space, load_inputs, read_lexicon
 from lingraft.files import find_run
+from lingraft.recipes.inputs import auxiliary_space, load_inputs, read_lexicon
 from lingraft.reports.result import InputRevision, RunResult, read_result
 from lingraft.vocabulary.config import TransferConfig
 from lingraft.vocabulary.transfer import transfer_vocabulary

@@ -5,20 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import typer
-
 from lingraft.errors import ConfigError, CorpusError
-
-TOKENIZER_HELP = (
-    "Target tokenizer: a reference (hub id, directory, asset name); trim:REF for the pieces of it that --corpus"
-    " uses; train:unigram or train:bpe to train one on --corpus. Left out with --mode extend, the model's own"
-    " tokenizer is extended."
-)
-MODEL_HELP = "Source model: hub id, directory, .gguf file or asset name."
-DONOR_HELP = "Target-language pre-trained model (encoder, T5 or decoder): hub id, directory or asset name."
-CORPUS_HELP = (
-    "Target-language text: .txt (a document a line), .jsonl(.gz|.zst), .parquet, a directory or a glob."
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +159,9 @@ def target_tokenizer(
         )
     if reference.startswith("trim:"):
         whole = load_tokenizer(reference.removeprefix("trim:"), **options)
-        return trim_tokenizer(whole, texts or [], vocabulary_size=vocabulary_size)
+        return trim_tokenizer(
+            whole, texts or [], vocabulary_size=vocabulary_size, digits=_digits(whole, loaded.tokenizer)
+        )
     return load_tokenizer(reference, **options)
 
 
@@ -216,4 +205,9 @@ def _check_tokenizer(reference: str | None, mode: str, texts: list[str] | None) 
         )
 
 
-DeviceOption = typer.Option(help="auto, cpu, cuda, cuda:N or mps.")
+def _digits(tokenizer: Any, source_tokenizer: Any) -> Any:
+    """The model's own digit scheme, where the tokenizer's kind can follow it: another one wrecks arithmetic."""
+    from lingraft.tokenizers.backend import read_backend
+    from lingraft.tokenizers.digits import digit_scheme
+
+    return digit_scheme(source_tokenizer) if read_backend(tokenizer).style == "sentencepiece" else None

@@ -1,0 +1,1 @@
+"""Recipes: several verbs as one run."""
