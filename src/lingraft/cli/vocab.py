@@ -1,7 +1,7 @@
 """`lingraft vocab`: give a model another vocabulary."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -31,12 +31,13 @@ TokenizerOption = Annotated[str | None, typer.Option(help=TOKENIZER_HELP)]
 DonorOption = Annotated[str | None, typer.Option(help=DONOR_HELP)]
 CorpusOption = Annotated[Path | None, typer.Option(help=CORPUS_HELP)]
 ModeOption = Annotated[
-    str, typer.Option(help="replace the vocabulary, or extend it and keep every source token.")
+    Literal["replace", "extend"],
+    typer.Option(help="Replace the vocabulary, or extend it and keep every source token."),
 ]
 NewTokensOption = Annotated[int, typer.Option(help="Tokens that --mode extend adds.", min=1)]
 SizeOption = Annotated[
     int | None,
-    typer.Option(help="Tokens of a trimmed or trained tokenizer (trimmed: all used; trained: 16000)."),
+    typer.Option(help="Tokens of a trimmed or trained tokenizer (trimmed: all used; trained: 16000).", min=1),
 ]
 AuxiliaryOption = Annotated[
     str,
@@ -49,7 +50,10 @@ LexiconOption = Annotated[
     typer.Option(help="TSV of target-language word, tab, source-language word (lexicon, wechsel)."),
 ]
 SourceWordsOption = Annotated[Path | None, typer.Option(help="Source-language word vectors, for wechsel.")]
-NormaliseOption = Annotated[str, typer.Option(help="Overlap: exact, focus, focus-symbols or focus-fuzzy.")]
+NormaliseOption = Annotated[
+    Literal["exact", "focus", "focus-symbols", "focus-fuzzy"],
+    typer.Option(help="How tokens of the two vocabularies are compared."),
+]
 SeedOption = Annotated[int, typer.Option(help="Seeds every draw.", min=0)]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 DtypeOption = Annotated[
