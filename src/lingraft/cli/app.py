@@ -15,7 +15,7 @@ from lingraft.errors import LingraftError
 
 NOUNS = {
     "assets": ("lingraft.cli.assets:app", "Models and corpora that package registries carry: list, fetch."),
-    "vocab": ("lingraft.cli.vocab:app", "Give a model another vocabulary: inspect, transfer, compare."),
+    "vocab": ("lingraft.cli.vocab_compare:app", "Give a model another vocabulary: inspect, transfer, compare."),
     "eval": ("lingraft.cli.evaluate:app", "Measure a model: bits per byte."),
 }
 """Each noun of the command line: where its commands are, and what the help says about them."""

@@ -144,6 +144,7 @@ def target_tokenizer(
 ) -> Any:
     """The tokenizer that `--tokenizer` and `--mode` ask for."""
     from lingraft.models.loading import load_tokenizer
+    from lingraft.tokenizers.digits import digit_scheme
     from lingraft.tokenizers.extending import extend_tokenizer
     from lingraft.tokenizers.training import train_tokenizer
     from lingraft.tokenizers.trimming import trim_tokenizer
@@ -160,7 +161,7 @@ def target_tokenizer(
     if reference.startswith("trim:"):
         whole = load_tokenizer(reference.removeprefix("trim:"), **options)
         return trim_tokenizer(
-            whole, texts or [], vocabulary_size=vocabulary_size, digits=_digits(whole, loaded.tokenizer)
+            whole, texts or [], vocabulary_size=vocabulary_size, digits=digit_scheme(loaded.tokenizer)
         )
     return load_tokenizer(reference, **options)
 
@@ -203,11 +204,3 @@ def _check_tokenizer(reference: str | None, mode: str, texts: list[str] | None) 
             "text to make it from",
             "give --corpus FILE",
         )
-
-
-def _digits(tokenizer: Any, source_tokenizer: Any) -> Any:
-    """The model's own digit scheme, where the tokenizer's kind can follow it: another one wrecks arithmetic."""
-    from lingraft.tokenizers.backend import read_backend
-    from lingraft.tokenizers.digits import digit_scheme
-
-    return digit_scheme(source_tokenizer) if read_backend(tokenizer).style == "sentencepiece" else None
