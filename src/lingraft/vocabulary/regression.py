@@ -13,12 +13,14 @@ from torch import Tensor
 from lingraft.progress import track
 from lingraft.vocabulary.neighbours import Neighbours
 
-ENTRY_BUDGET = 2**24
-"""Float64 donor entries gathered at once (128 MiB)."""
+ENTRY_BUDGET = 2**20
+"""Float64 donor entries gathered at once: 8 MiB stay in the cache between the steps of a batch."""
 WIDTH_STEP = 8
 """Supports are padded to a multiple of this, so that tokens of like size are solved together."""
 CONDITION_FLOOR = 1e-8
 """Below this ratio of squared Cholesky pivots the Gram system is too ill-conditioned; then the pinv is taken."""
+CANCELLED = 1e-6
+"""Squared residuals below this share of the target's square have lost digits, and are made from the rows."""
 
 
 def minimum_norm_coefficients(
@@ -42,19 +44,18 @@ def minimum_norm_coefficients(
     counts = neighbours.counts
     coefficients = np.zeros(len(neighbours.indices))
     residuals = np.full(len(counts), np.nan)
-    width = anchor_donor_rows.shape[1]
-    for rows in track(_batches(counts, width), description="regression"):
-        padded = int(counts[rows].max())
-        lanes = np.arange(padded)
+    donors, targets = anchor_donor_rows.cpu(), new_donor_rows.cpu()
+    for rows in track(_batches(counts, donors.shape[1]), description="regression"):
+        lanes = np.arange(int(counts[rows].max()))
         mask = lanes < counts[rows][:, None]
         entries = np.where(mask, neighbours.offsets[rows][:, None] + lanes, 0)
-        anchors = anchor_donor_rows[torch.from_numpy(neighbours.indices[entries])].double()
-        anchors *= torch.from_numpy(mask).unsqueeze(-1)
-        targets = new_donor_rows[torch.from_numpy(rows)].double()
-        solved = _solve(anchors, targets, torch.from_numpy(mask), ridge)
-        fitted = torch.bmm(solved.unsqueeze(1), anchors).squeeze(1)
-        scale = targets.norm(dim=1).clamp(min=torch.finfo(torch.float64).tiny)
-        residuals[rows] = ((targets - fitted).norm(dim=1) / scale).numpy()
+        chosen = torch.from_numpy(neighbours.indices[entries])
+        # The target is the last row, so that one product gives the Gram matrix, the right side and the norm.
+        system = torch.empty(len(rows), len(lanes) + 1, donors.shape[1], dtype=torch.float64)
+        system[:, :-1] = donors.index_select(0, chosen.reshape(-1)).view(*chosen.shape, -1)
+        system[:, -1] = targets[torch.from_numpy(rows)]
+        solved, residual = _solve(system, torch.from_numpy(mask), ridge)
+        residuals[rows] = residual.numpy()
         coefficients[entries[mask]] = solved.numpy()[mask]
     return coefficients, residuals
 
@@ -70,25 +71,45 @@ def _batches(counts: NDArray[np.int64], width: int) -> list[NDArray[np.int64]]:
     return batches
 
 
-def _solve(anchors: Tensor, targets: Tensor, mask: Tensor, ridge: float) -> Tensor:
-    """`[b, k]` coefficients: Cholesky of the Gram matrix where that is safe, the pseudo-inverse elsewhere."""
-    if ridge == 0 and anchors.shape[1] > anchors.shape[2]:
-        return _pinv_solve(anchors, targets)
-    gram = torch.bmm(anchors, anchors.transpose(1, 2))
-    diagonal = torch.diagonal(gram, dim1=1, dim2=2)
+def _solve(system: Tensor, mask: Tensor, ridge: float) -> tuple[Tensor, Tensor]:
+    """`[b, k]` coefficients and `[b]` relative residuals of systems `[b, k + 1, h_t]`, the last row the target."""
+    products = torch.bmm(system, system.transpose(1, 2))
+    both = mask.unsqueeze(1) & mask.unsqueeze(2)
+    gram = torch.where(both, products[:, :-1, :-1], 0.0)
+    wanted = torch.where(mask, products[:, :-1, -1], 0.0).unsqueeze(-1)
+    regular = gram.clone() if ridge else gram
+    diagonal = torch.diagonal(regular, dim1=1, dim2=2)
     if ridge:
         diagonal += ridge * diagonal.sum(dim=1, keepdim=True) / mask.sum(dim=1, keepdim=True)
-    # A padded lane has no row; a one on its diagonal leaves the others' solution alone. Scaling by the
-    # largest diagonal keeps that one from looking like a tiny or a huge pivot.
-    diagonal += (~mask) * diagonal.amax(dim=1, keepdim=True)
-    wanted = torch.bmm(anchors, targets.unsqueeze(-1))
-    factor, failed = torch.linalg.cholesky_ex(gram)
+    # A padded lane has no row; a pivot like the largest on its diagonal leaves the others' solution alone, and looks
+    # neither tiny nor huge.
+    padding = (~mask) * diagonal.amax(dim=1, keepdim=True)
+    diagonal += padding
+    factor, failed = torch.linalg.cholesky_ex(regular)
     pivots = torch.diagonal(factor, dim1=1, dim2=2).square()
+    # More anchors than dimensions cannot be independent, whatever the pivots' rounding errors look like.
     unsafe = (failed > 0) | ~(pivots.amin(dim=1) > CONDITION_FLOOR * pivots.amax(dim=1))
+    if ridge == 0:
+        unsafe |= mask.sum(dim=1) > system.shape[2]
     solved = torch.cholesky_solve(wanted, factor).squeeze(-1) * mask
     if bool(unsafe.any()):
-        solved[unsafe] = _pinv_solve(anchors[unsafe], targets[unsafe]) * mask[unsafe]
-    return solved
+        rows = system[unsafe, :-1] * mask[unsafe].unsqueeze(-1)
+        solved[unsafe] = _pinv_solve(rows, system[unsafe, -1]) * mask[unsafe]
+    return solved, _residuals(system, solved, gram, wanted, products[:, -1, -1])
+
+
+def _residuals(system: Tensor, solved: Tensor, gram: Tensor, wanted: Tensor, square: Tensor) -> Tensor:
+    """`[b]` relative residuals, from `|e|^2 - 2 c b + c G c` where that keeps its digits."""
+    column = solved.unsqueeze(-1)
+    padding_free = torch.matmul(gram, column) - 2 * wanted
+    left = square + torch.bmm(column.transpose(1, 2), padding_free).view(-1)
+    scale = square.sqrt().clamp(min=torch.finfo(torch.float64).tiny)
+    residuals = left.clamp(min=0).sqrt() / scale
+    lost = ~(left > CANCELLED * square)
+    if bool(lost.any()):
+        fitted = torch.bmm(solved[lost].unsqueeze(1), system[lost, :-1]).squeeze(1)
+        residuals[lost] = (system[lost, -1] - fitted).norm(dim=1) / scale[lost]
+    return residuals
 
 
 def _pinv_solve(anchors: Tensor, targets: Tensor) -> Tensor:
