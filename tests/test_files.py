@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 from collections import namedtuple
 from pathlib import Path
@@ -21,6 +22,7 @@ from lingraft.files import (
     replacing,
     replacing_directory,
     require_free_space,
+    require_replaceable,
     sha256_of,
     write_json,
     write_text,
@@ -60,9 +62,7 @@ class TestReplacing:
     def test_a_full_disk_is_one_line_and_nothing_half_written(self, tmp_path, monkeypatch, place):
         path = tmp_path / "a.json"
         write_json(path, {"old": 1})
-        target = {"write": (Path, "write_text"), "fsync": (files.os, "fsync")}.get(
-            place, (files.tempfile, "mkstemp")
-        )
+        target = {"write": (Path, "write_text"), "fsync": (os, "fsync")}.get(place, (tempfile, "mkstemp"))
         monkeypatch.setattr(*target, no_space)
         with pytest.raises(
             OutputError, match=r"could not write .*a\.json: No space left on device"
@@ -238,3 +238,115 @@ def run_and_kill(program):
         process.send_signal(signal.SIGKILL)
         process.wait()
     assert process.returncode == -signal.SIGKILL
+
+
+class TestModesAndErrors:
+    @pytest.mark.parametrize("mask", [0o022, 0o027, 0o002])
+    def test_modes_follow_the_umask(self, tmp_path, mask):
+        """safetensors makes files for their owner alone, and so does `mkstemp`."""
+        before = os.umask(mask)
+        try:
+            with replacing_directory(tmp_path / "model") as temporary:
+                (temporary / "sub").mkdir(mode=0o700)
+                for name in ("model.safetensors", "sub/tool.sh"):
+                    (temporary / name).write_text("x")
+                    (temporary / name).chmod(0o700 if name.endswith("sh") else 0o600)
+            write_text(tmp_path / "a.txt", "x")
+        finally:
+            os.umask(before)
+        modes = {
+            name: (tmp_path / name).stat().st_mode & 0o777
+            for name in ("model", "model/sub", "model/model.safetensors", "model/sub/tool.sh", "a.txt")
+        }
+        assert modes == {
+            "model": 0o777 & ~mask,
+            "model/sub": 0o777 & ~mask,
+            "model/model.safetensors": 0o666 & ~mask,
+            "model/sub/tool.sh": (0o666 | 0o100) & ~mask,
+            "a.txt": 0o666 & ~mask,
+        }
+
+    @pytest.mark.parametrize(
+        "error",
+        [
+            OSError(errno.ENOSPC, "Error writing bytes"),
+            Exception("Error while serializing: I/O error: No space left on device (os error 28)"),
+        ],
+    )
+    def test_a_full_disk_whatever_the_library_calls_it(self, tmp_path, error):
+        with (
+            pytest.raises(OutputError) as caught,
+            replacing_directory(tmp_path / "model"),
+        ):
+            raise error
+        assert caught.value.found == f"could not write {tmp_path / 'model'}: No space left on device"
+        assert "free some space" in caught.value.remedy
+        assert listing(tmp_path) == []
+
+    def test_another_mistake_stays_what_it_is(self, tmp_path):
+        with pytest.raises(ValueError, match="ours"), replacing_directory(tmp_path / "model"):
+            raise ValueError("ours")
+        assert listing(tmp_path) == []
+
+    def test_an_error_inside_names_the_final_place(self, tmp_path, monkeypatch):
+        with (
+            pytest.raises(OutputError, match="No space left") as caught,
+            replacing_directory(tmp_path / "model") as temporary,
+        ):
+            monkeypatch.setattr(Path, "write_text", no_space)
+            write_text(temporary / "report.html", "x")
+        assert str(tmp_path / "model" / "report.html") in str(caught.value)
+        assert ".part" not in str(caught.value)
+
+    def test_no_room_is_no_matter_of_space(self, tmp_path):
+        (tmp_path / "taken").write_text("")
+        with pytest.raises(OutputError) as caught:
+            write_text(tmp_path / "taken" / "a.txt", "x")
+        assert "space" not in caught.value.remedy
+
+
+class TestReplaceable:
+    def test_a_free_place_is_taken(self, tmp_path):
+        require_replaceable(tmp_path / "not" / "yet")
+        (tmp_path / "empty").mkdir()
+        require_replaceable(tmp_path / "empty")
+        assert listing(tmp_path) == ["empty"]
+
+    def test_under_a_file(self, tmp_path):
+        (tmp_path / "taken").write_text("")
+        with pytest.raises(OutputError, match="taken is a file"):
+            require_replaceable(tmp_path / "taken" / "out")
+
+    def test_a_mount_point(self):
+        with pytest.raises(OutputError, match=r"is a mount point.*give /proc/run"):
+            require_replaceable(Path("/proc"))
+
+    def test_without_the_right_to_write(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(os, "access", lambda *arguments: False)
+        with pytest.raises(OutputError, match=r"cannot be written to; expected a directory that you may"):
+            require_replaceable(tmp_path / "out")
+
+
+def test_an_unreadable_mark_is_that_of_another_command(tmp_path):
+    (tmp_path / RUN_MARKER).write_text("{")
+    with pytest.raises(OutputError, match="holds a run of another command"):
+        open_run_directory(tmp_path, {"seed": 0})
+
+
+def test_leftovers_beside_the_directory_are_those_of_its_name(tmp_path):
+    """A killed transfer leaves one directory nested by name in another; other runs' stay."""
+    program = """
+        import sys
+        from pathlib import Path
+        from lingraft.files import replacing_directory
+        with replacing_directory(Path(sys.argv[1]) / NAME) as outer, replacing_directory(outer) as inner:
+            (inner / "w.bin").write_bytes(b"half")
+            print("ready", flush=True)
+            time.sleep(60)
+    """
+    for name in ("out", "other"):
+        run_and_kill(program.replace("NAME", repr(name)).replace("sys.argv[1]", repr(str(tmp_path))))
+    assert len(listing(tmp_path)) == 4
+    assert open_run_directory(tmp_path / "out", {"seed": 0}) is False
+    left = listing(tmp_path)
+    assert len(left) == 3 and "out" in left and all("other" in name for name in left if name != "out")

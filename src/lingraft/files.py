@@ -1,136 +1,42 @@
-"""Writing so that a killed process leaves nothing half-written, and checking first that writing can work."""
+"""Run directories, small files and hashes, and checking first that writing can work."""
 
-import contextlib
 import hashlib
 import json
-import os
-import platform
-import re
 import shutil
-import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from lingraft.errors import OutputError
+from lingraft.replacing import (
+    fsync_directory,
+    output_error,
+    remove_leftovers,
+    replacing,
+    replacing_directory,
+    require_replaceable,
+)
+
+__all__ = [
+    "RUN_MARKER",
+    "find_run",
+    "fingerprint",
+    "fsync_directory",
+    "mark_run",
+    "open_run_directory",
+    "output_error",
+    "remove_leftovers",
+    "replacing",
+    "replacing_directory",
+    "require_free_space",
+    "require_replaceable",
+    "sha256_of",
+    "write_json",
+    "write_text",
+]
 
 RUN_MARKER = ".lingraft-run.json"
 """Present in every directory that Lingraft made, with the fingerprint of the command that made it."""
-
-
-def fsync_directory(directory: Path) -> None:
-    """Make a rename inside `directory` survive a power cut."""
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-@contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on success fsync it and rename it over `path`.
-
-    Args:
-        path: The file to write; its directory is made where missing.
-
-    Yields:
-        An empty file to write to; it is removed if the block raises.
-
-    Raises:
-        OutputError: The disk is full, or the directory cannot be written.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=_part_prefix(path), suffix=".part", dir=path.parent)
-    except OSError as error:
-        raise output_error(path, error) from error
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
-        temporary.chmod(0o644)
-        temporary.replace(path)
-        fsync_directory(path.parent)
-    except OSError as error:
-        raise output_error(path, error) from error
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def replacing_directory(directory: Path) -> Iterator[Path]:
-    """Yield a temporary directory beside `directory`; on success rename it to `directory`.
-
-    Args:
-        directory: The directory to make: missing, or empty.
-
-    Yields:
-        An empty directory to fill; it is removed if the block raises.
-
-    Raises:
-        OutputError: The disk is full, or the directory cannot be written.
-    """
-    try:
-        directory.parent.mkdir(parents=True, exist_ok=True)
-        prefix = _part_prefix(directory)
-        temporary = Path(tempfile.mkdtemp(prefix=prefix, suffix=".part", dir=directory.parent))
-    except OSError as error:
-        raise output_error(directory, error) from error
-    try:
-        yield temporary
-        for file in temporary.rglob("*"):
-            if file.is_file():
-                with file.open("rb") as written:
-                    os.fsync(written.fileno())
-        temporary.chmod(0o755)
-        temporary.replace(directory)
-        fsync_directory(directory.parent)
-    except OSError as error:
-        raise output_error(directory, error) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _part_prefix(path: Path) -> str:
-    """Name the temporary file after its maker, so that `remove_leftovers` can tell who still lives."""
-    return f".{path.name}.{platform.node()}-{os.getpid()}."
-
-
-def remove_leftovers(directory: Path) -> None:
-    """Delete the temporary files and directories in `directory` whose makers were killed.
-
-    Those of processes that still run, or that ran on another machine, are left alone.
-    """
-    for item in directory.glob(".*.part"):
-        match = re.search(r"\.([^/]*)-(\d+)\.[^.]*\.part$", item.name)
-        if match is None or not match[1].endswith(platform.node()) or _is_alive(int(match[2])):
-            continue
-        if item.is_dir() and not item.is_symlink():
-            shutil.rmtree(item, ignore_errors=True)
-        else:
-            item.unlink(missing_ok=True)
-
-
-def _is_alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
-
-
-def output_error(path: Path, error: OSError) -> OutputError:
-    """Turn the operating system's error about `path` into a line with a remedy."""
-    return OutputError(
-        f"could not write {path}: {error.strerror or error}",
-        "a writable place with free space",
-        "free some space or give another output path, then run the same command again",
-    )
 
 
 def write_text(path: Path, text: str) -> None:
@@ -181,6 +87,8 @@ def require_free_space(path: Path, needed_bytes: int) -> None:
 def find_run(directory: Path, command: Mapping[str, Any]) -> bool:
     """Say whether `directory` holds an earlier start of the same command; nothing is written.
 
+    What killed runs left half-written in it and beside it is deleted.
+
     Args:
         directory: The run directory: missing, empty, or an earlier run of the same command.
         command: The options and inputs that make one run differ from another, JSON-able.
@@ -194,10 +102,12 @@ def find_run(directory: Path, command: Mapping[str, Any]) -> bool:
     if directory.exists() and not directory.is_dir():
         raise OutputError(f"{directory} is a file", "a directory", "give another --out")
     marker = directory / RUN_MARKER
+    if directory.parent.is_dir():
+        remove_leftovers(directory.parent, of=directory.name)
     if directory.exists():
         remove_leftovers(directory)
     if marker.exists():
-        wanted, earlier = _plain(command), json.loads(marker.read_text(encoding="utf-8"))
+        wanted, earlier = _plain(command), _read_mark(marker)
         if earlier.get("fingerprint") == fingerprint(wanted):
             return True
         before = earlier.get("command", {})
@@ -237,6 +147,15 @@ def open_run_directory(directory: Path, command: Mapping[str, Any]) -> bool:
         raise output_error(directory, error) from error
     mark_run(directory, command)
     return False
+
+
+def _read_mark(marker: Path) -> dict[str, Any]:
+    """Return what `mark_run` wrote; an unreadable mark is that of no command."""
+    try:
+        content = json.loads(marker.read_text(encoding="utf-8"))
+    except ValueError:
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def mark_run(directory: Path, command: Mapping[str, Any]) -> None:
