@@ -28,6 +28,7 @@ from lingraft.vocabulary.comparison_report import (
     write_runs_table,
 )
 from lingraft.vocabulary.fasttext import WordVectors
+from lingraft.vocabulary.final_states import measure_final_states
 from lingraft.vocabulary.initializers import find_initializer
 from lingraft.vocabulary.probe import ProbeSettings
 
@@ -145,6 +146,7 @@ def _contender(inputs: VocabularyInputs, mode: Any, options: Mapping[str, Any]) 
         mode=mode,
         donor=inputs.donor,
         corpus=inputs.corpus,
+        final_states=measure_final_states(inputs.model.model, inputs.model.tokenizer, inputs.corpus or []),
         auxiliary=AuxiliaryOptions(
             kind="words" if isinstance(auxiliary, WordVectors) else auxiliary,
             words=auxiliary if isinstance(auxiliary, WordVectors) else None,

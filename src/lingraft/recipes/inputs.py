@@ -1,7 +1,7 @@
 """From what a user types to the objects that the vocabulary verbs take."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ class VocabularyInputs:
         tokenizer: The target tokenizer, before it is adapted to the model.
         corpus: Target-language documents, or None.
         revisions: InputRevision of each.
+        bad_lines: Lines of the corpus that hold no text, by reason: passed over.
     """
 
     model: Any
@@ -25,6 +26,7 @@ class VocabularyInputs:
     tokenizer: Any
     corpus: list[str] | None
     revisions: list[Any]
+    bad_lines: Mapping[str, int] = field(default_factory=dict)
 
 
 def load_inputs(
@@ -51,7 +53,8 @@ def load_inputs(
     from lingraft.models.loading import load_donor, load_model
     from lingraft.reports.result import InputRevision
 
-    texts = None if corpus is None else read_corpus(corpus)
+    bad_lines: dict[str, int] = {}
+    texts = None if corpus is None else read_corpus(corpus, bad_lines=bad_lines)
     _check_tokenizer(tokenizer, mode, texts)
     options = {"trust_remote_code": trust_remote_code, "accept_terms": accept_terms}
     loaded_donor = None if donor is None else load_donor(donor, **options)
@@ -75,18 +78,28 @@ def load_inputs(
         revisions.append(InputRevision(role="donor", reference=donor, revision=loaded_donor.revision))
     if corpus is not None and texts is not None:
         revisions.append(InputRevision(role="corpus", reference=str(corpus), revision=text_revision(texts)))
-    return VocabularyInputs(loaded, loaded_donor, chosen, texts, revisions)
+    return VocabularyInputs(loaded, loaded_donor, chosen, texts, revisions, bad_lines)
 
 
-def read_corpus(path: Path) -> list[str]:
+def read_corpus(path: Path, *, bad_lines: dict[str, int] | None = None) -> list[str]:
     """Documents of a text file, as a list.
+
+    Args:
+        path: What `read_documents` reads.
+        bad_lines: Filled in: how many lines hold no text, by reason (invalid UTF-8 among them). They are passed over.
+
+    Returns:
+        The documents that have text.
 
     Raises:
         CorpusError: The file is missing, not text, or holds no document.
     """
-    from lingraft.corpora.reading import read_texts
+    from lingraft.corpora.reading import ReadingCounts, read_documents
 
-    texts = [text for text in read_texts(path) if text.strip()]
+    counts = ReadingCounts()
+    texts = [document.text for document in read_documents(path, counts=counts) if document.text.strip()]
+    if bad_lines is not None:
+        bad_lines.update(counts.bad)
     if not texts:
         raise CorpusError(f"{path} holds no text", "at least one document", "give another file")
     return texts

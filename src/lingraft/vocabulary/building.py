@@ -21,7 +21,7 @@ from lingraft.vocabulary.auxiliary import (
 from lingraft.vocabulary.config import Mode
 from lingraft.vocabulary.donors import donor_space
 from lingraft.vocabulary.fasttext import WordVectors
-from lingraft.vocabulary.problem import DonorSpace, TransferProblem, VectorSpace
+from lingraft.vocabulary.problem import DonorSpace, FinalStates, TransferProblem, VectorSpace
 
 ENCODE_BATCH = 2048
 
@@ -57,6 +57,7 @@ def build_problem(
     corpus: Iterable[str] | None = None,
     auxiliary: AuxiliaryOptions | None = None,
     lexicon: Mapping[str, Sequence[str]] | None = None,
+    final_states: FinalStates | None = None,
     normalise: Normalisation = "exact",
     seed: int = 0,
 ) -> TransferProblem:
@@ -71,6 +72,7 @@ def build_problem(
         corpus: Target-language documents, for token counts and fastText.
         auxiliary: How neighbours are sought; by default in the donor's space.
         lexicon: Target-language word to source-language translations.
+        final_states: From `measure_final_states`, for `fused`.
         normalise: Overlap normalisation.
         seed: Of every draw.
 
@@ -108,6 +110,7 @@ def build_problem(
         donor=donor_view,
         auxiliary=space,
         target_counts=None if corpus is None else count_tokens(target_tokenizer, corpus, len(target_pieces)),
+        final_states=final_states,
         lexicon=lexicon or {},
         aligned_words=_aligned_space(options, source_tokenizer, source_pieces, space, lexicon or {}),
         seed=seed,

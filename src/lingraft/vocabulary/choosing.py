@@ -85,5 +85,7 @@ def held_out_problem(problem: TransferProblem) -> tuple[TransferProblem, NDArray
         held_out_source_ids=source_ids,
         known_splits=split_without_itself(source_ids, problem.source_tokenizer),
         neighbour_cache={},
+        # The shift trades the rows' own error for likelihood; here the rows are judged.
+        final_states=None,
     )
     return trial, source_ids

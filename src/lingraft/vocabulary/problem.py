@@ -56,6 +56,21 @@ class DonorSpace:
     source_exact: NDArray[np.bool_]
 
 
+@dataclass(frozen=True, slots=True)
+class FinalStates:
+    """Moments of the model's states after the final norm, on target-language text.
+
+    Attributes:
+        mean: `[h_s]` float32.
+        second_moment: `[h_s, h_s]` float32, not centred.
+        tied: Whether the model's head is its input matrix.
+    """
+
+    mean: Tensor
+    second_moment: Tensor
+    tied: bool
+
+
 @dataclass(frozen=True)
 class TransferProblem:
     """One vocabulary transfer, with every input that any initialiser may ask for.
@@ -72,6 +87,7 @@ class TransferProblem:
         donor: Donor vectors, or None.
         auxiliary: The space in which neighbours are sought, or None.
         target_counts: `[V_t]` occurrences in the corpus; ones where there is no corpus.
+        final_states: What the head is multiplied with on target-language text, or None.
         lexicon: Word in the target language to its translations in the source language.
         aligned_words: A space that holds both vocabularies (WECHSEL's), or None.
         held_out_source_ids: Source ids that no rule may learn from: the held-out anchors of a validation.
@@ -89,6 +105,7 @@ class TransferProblem:
     donor: DonorSpace | None = None
     auxiliary: VectorSpace | None = None
     target_counts: NDArray[np.int64] | None = None
+    final_states: FinalStates | None = None
     lexicon: Mapping[str, Sequence[str]] = field(default_factory=dict)
     aligned_words: VectorSpace | None = None
     held_out_source_ids: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))

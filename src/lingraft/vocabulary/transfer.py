@@ -20,9 +20,10 @@ from lingraft.vocabulary.building import AuxiliaryOptions, build_problem, withou
 from lingraft.vocabulary.choosing import choose_method
 from lingraft.vocabulary.config import Mode, TransferConfig
 from lingraft.vocabulary.fasttext import WordVectors
-from lingraft.vocabulary.initializers import COPIES_NO_OVERLAP, find_initializer
+from lingraft.vocabulary.final_states import measure_final_states
+from lingraft.vocabulary.initializers import COPIES_NO_OVERLAP, SHIFT_SUFFIX, find_initializer
 from lingraft.vocabulary.mixtures import row_blocks
-from lingraft.vocabulary.problem import Matrix, Rule, TransferProblem
+from lingraft.vocabulary.problem import FinalStates, Matrix, Rule, TransferProblem
 from lingraft.vocabulary.special_ids import carry_special_ids
 
 
@@ -128,6 +129,9 @@ def transfer_vocabulary(
             epochs=fasttext_epochs,
             minimum_count=fasttext_minimum_count,
         ),
+        final_states=_final_states(model, corpus)
+        if method == "fused" or method.endswith((SHIFT_SUFFIX, "auto"))
+        else None,
         lexicon=lexicon,
         normalise=normalise,
         seed=seed,
@@ -169,6 +173,11 @@ def require_finite_source(matrices: EmbeddingMatrices) -> None:
                 "finite embeddings",
                 "check the source model's checkpoint",
             )
+
+
+def _final_states(model: LoadedModel, corpus: Iterable[str] | None) -> FinalStates | None:
+    """What `fused` asks for: a short forward pass, so only where it may be used."""
+    return None if corpus is None else measure_final_states(model.model, model.tokenizer, corpus)
 
 
 def problem_for(method: str, problem: TransferProblem, mode: Mode) -> TransferProblem:
