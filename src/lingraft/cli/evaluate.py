@@ -53,12 +53,13 @@ def bpb(
 ) -> None:
     """Bits per byte of a text under a model: lower is better, 8 is no knowledge at all."""
     with prints_to_stderr():
-        from lingraft.corpora.reading import read_texts
+        from lingraft.corpora.reading import ReadingCounts, read_documents
         from lingraft.evaluation.likelihood import bits_per_byte
         from lingraft.models.loading import load_model
 
         # The text first: it is read in a moment, and a wrong path should not wait for a model to load.
-        texts = list(read_texts(text))
+        counts = ReadingCounts()
+        texts = [document.text for document in read_documents(text, counts=counts)]
         loaded = load_model(
             model, dtype=dtype, device=device, trust_remote_code=trust_remote_code, accept_terms=accept_terms
         )
@@ -78,12 +79,16 @@ def bpb(
         "model": model,
         "revision": loaded.revision,
         "text": str(text),
+        "bad_lines": dict(counts.bad),
     }
     lines = [
         f"{likelihood.bits_per_byte:.4f} bits per byte (95% interval {low:.4f} to {high:.4f})",
         f"{likelihood.bytes:,} bytes, {likelihood.tokens:,} tokens, {likelihood.documents:,} documents; "
         f"context {likelihood.context}, stride {likelihood.stride} tokens",
     ]
+    if counts.bad:
+        reasons = ", ".join(f"{number:,} {reason}" for reason, number in counts.bad.items())
+        lines.append(f"lines passed over: {reasons}")
     if likelihood.unknown_tokens:
         lines.append(f"{likelihood.unknown_tokens:,} unknown tokens: their bytes are charged 8 bits each")
     print_result(result, lines, as_json=json)

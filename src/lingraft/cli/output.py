@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any
 
@@ -49,9 +50,18 @@ def quiet_libraries() -> None:
 
 @contextlib.contextmanager
 def prints_to_stderr() -> Iterator[None]:
-    """Send what any library prints inside the block to stderr, so that stdout holds results alone."""
-    with contextlib.redirect_stdout(sys.stderr):
+    """Send what any library prints inside the block to stderr, so that stdout holds results alone.
+
+    Warnings go there too, a line each, without the place in the code that they came from.
+    """
+    with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
+        warnings.showwarning = _print_warning
         yield
+
+
+def _print_warning(message: Warning | str, *place: Any, **more: Any) -> None:
+    """Print one line on stderr: `warning: ...`."""
+    print("warning:", " ".join(str(message).split()), file=sys.stderr)
 
 
 def print_result(result: Mapping[str, Any], lines: Iterable[str], *, as_json: bool) -> None:

@@ -1,5 +1,6 @@
 """`lingraft vocab`: give a model another vocabulary."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -84,6 +85,12 @@ random, mean; auto takes the one with the smallest error on held-out shared toke
 The checkpoint in --out loads in plain transformers; provenance.parquet has a row a token."""
 
 
+def bad_line_warnings(bad_lines: Mapping[str, int]) -> list[str]:
+    """Say how many lines of the corpus were passed over, and why; nothing where there were none."""
+    reasons = ", ".join(f"{number:,} {reason}" for reason, number in bad_lines.items())
+    return [f"lines of the corpus passed over: {reasons}"] if reasons else []
+
+
 @app.callback()
 def vocab() -> None:
     """Give a model another vocabulary."""
@@ -122,6 +129,7 @@ def inspect(
         report = inspect_vocabulary(
             inputs.model, inputs.tokenizer, donor=inputs.donor, corpus=inputs.corpus, mode=mode
         )
+        report["warnings"] += bad_line_warnings(inputs.bad_lines)
     print_result(report, inspection_lines(report), as_json=json)
 
 
@@ -166,6 +174,7 @@ def transfer(
         f"{result.metrics['target_tokens']:,} target tokens by {result.metrics['method']}"
         f" ({result.metrics['reason']})",
         *(f"  {origin:<10} {number:>9,}" for origin, number in result.counts["tokens"].items()),
+        *bad_line_warnings({k: n for k, n in result.counts.get("corpus", {}).items() if k != "documents"}),
         f"checkpoint: {out}",
         f"report:     {out / 'report.html'}",
     ]

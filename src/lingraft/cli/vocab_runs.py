@@ -4,15 +4,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lingraft.files import find_run
-from lingraft.recipes.inputs import auxiliary_space, load_inputs, read_lexicon
+from lingraft.files import find_run, require_free_space, require_replaceable
+from lingraft.models.embeddings import read_embeddings
+from lingraft.recipes.inputs import VocabularyInputs, auxiliary_space, load_inputs, read_lexicon
 from lingraft.reports.result import InputRevision, RunResult, read_result
 from lingraft.vocabulary.config import TransferConfig
+from lingraft.vocabulary.initializers import find_initializer
 from lingraft.vocabulary.transfer import transfer_vocabulary
 from lingraft.vocabulary.writing import write_transfer
 
 LOADING_OPTIONS = ("new_tokens", "vocabulary_size", "dtype", "trust_remote_code", "accept_terms")
 """Options that decide how inputs are loaded; the others are the transfer's own."""
+ROOM_FOR_THE_REST = 2**25
+"""Bytes kept free for tokenizer, provenance and report."""
 
 
 def run_transfer(options: Mapping[str, Any], *, out: Path, device: str) -> RunResult:
@@ -32,8 +36,15 @@ def run_transfer(options: Mapping[str, Any], *, out: Path, device: str) -> RunRe
     config = TransferConfig.read(
         {name: value for name, value in options.items() if name not in LOADING_OPTIONS}
     )
+    if config.method != "auto":
+        find_initializer(config.method)
     if find_run(out, options):
         return read_result(out)
+    require_replaceable(out)
+    # Small inputs first: a wrong path among them should not wait for a model to load.
+    lexicon, words = read_lexicon(config.lexicon), config.source_words
+    auxiliary = auxiliary_space(config.auxiliary)
+    source_words = None if words is None else auxiliary_space(f"words:{words}")
     inputs = load_inputs(
         model=config.model,
         tokenizer=config.tokenizer,
@@ -43,7 +54,7 @@ def run_transfer(options: Mapping[str, Any], *, out: Path, device: str) -> RunRe
         device=device,
         **{name: options[name] for name in LOADING_OPTIONS},
     )
-    lexicon, words = config.lexicon, config.source_words
+    require_free_space(out, needed_bytes(inputs))
     result = transfer_vocabulary(
         inputs.model,
         inputs.tokenizer,
@@ -51,9 +62,9 @@ def run_transfer(options: Mapping[str, Any], *, out: Path, device: str) -> RunRe
         corpus=inputs.corpus,
         method=config.method,
         mode=config.mode,
-        auxiliary=auxiliary_space(config.auxiliary),
-        lexicon=read_lexicon(lexicon),
-        source_words=None if words is None else auxiliary_space(f"words:{words}"),
+        auxiliary=auxiliary,
+        lexicon=lexicon,
+        source_words=source_words,
         normalise=config.normalise,
         fasttext_dimension=config.fasttext_dimension,
         fasttext_epochs=config.fasttext_epochs,
@@ -61,4 +72,14 @@ def run_transfer(options: Mapping[str, Any], *, out: Path, device: str) -> RunRe
         seed=config.seed,
     )
     revisions: list[InputRevision] = inputs.revisions
-    return write_transfer(out, result, options=options, inputs=revisions)
+    read = {} if inputs.corpus is None else {"documents": len(inputs.corpus), **inputs.bad_lines}
+    return write_transfer(out, result, options=options, inputs=revisions, corpus_counts=read)
+
+
+def needed_bytes(inputs: VocabularyInputs) -> int:
+    """About how many bytes the checkpoint will take: the body as it is, the matrices with their new rows."""
+    model = inputs.model.model
+    matrices = read_embeddings(model)
+    width = (1 if matrices.tied else 2) * matrices.input.shape[1] * matrices.input.element_size()
+    body = sum(part.numel() * part.element_size() for part in model.parameters())
+    return int(body + (len(inputs.tokenizer) - len(matrices.input)) * width + ROOM_FOR_THE_REST)

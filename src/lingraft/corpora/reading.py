@@ -94,9 +94,13 @@ def read_documents(
     if next(numbers) == 0:
         raise CorpusError(
             f"no document in {', '.join(map(str, references)) or 'an empty list of files'}"
-            f" ({sum(bad.reasons.values())} bad lines)",
-            "at least one line with text",
-            "check the file, its format and the name of the text field",
+            + (
+                f" (bad lines: {', '.join(f'{n} {why}' for why, n in bad.reasons.items())})"
+                if bad.reasons
+                else ""
+            ),
+            "at least one line with text in UTF-8",
+            "check the file, its encoding, its format and the name of the text field",
         )
 
 

@@ -47,6 +47,22 @@ def load_inputs(
 
     Text is read first: a wrong path should not wait for a model to load.
 
+    Args:
+        model: Reference of the source model.
+        tokenizer: What `--tokenizer` takes, or None to extend the model's own.
+        donor: Reference of the donor, or None.
+        corpus: Target-language text, or None.
+        mode: `replace` or `extend`.
+        new_tokens: Tokens that `extend` adds.
+        vocabulary_size: Tokens of a trimmed or trained tokenizer.
+        device: Where the model is put.
+        dtype: Type to compute in; None keeps the checkpoint's.
+        trust_remote_code: Run Python code that a model carries.
+        accept_terms: Accept the terms of use of a catalogued model.
+
+    Returns:
+        What was loaded, with its revisions.
+
     Raises:
         LingraftError: An input is missing or unreadable, or the tokenizer needs a corpus that is not given.
     """
@@ -132,6 +148,12 @@ def read_lexicon(path: Path | None) -> dict[str, list[str]]:
 
 def auxiliary_space(auxiliary: str) -> Any:
     """`donor`, `fasttext`, or the word vectors of `words:FILE`.
+
+    Args:
+        auxiliary: What `--auxiliary` takes.
+
+    Returns:
+        The name, or the vectors read.
 
     Raises:
         ConfigError: None of these.

@@ -78,7 +78,7 @@ def _check(source_tokenizer: PreTrainedTokenizerBase, renamed: Mapping[str, str]
         raise TokenizerError(
             "a source tokenizer without an eos token",
             "one that ends a text with a special token",
-            "set it: tokenizer.eos_token = '<the model's end-of-text token>'",
+            "name the model's end-of-text token as eos_token in its tokenizer_config.json",
         )
     known = {token.content for token in source_tokenizer.added_tokens_decoder.values()}
     unknown = sorted(set(renamed) - known)

@@ -23,6 +23,7 @@ def write_transfer(
     *,
     options: Mapping[str, Any],
     inputs: Sequence[InputRevision],
+    corpus_counts: Mapping[str, int] | None = None,
 ) -> RunResult:
     """Write the whole outcome of a transfer as one directory, atomically.
 
@@ -31,6 +32,7 @@ def write_transfer(
         transferred: The outcome.
         options: The resolved options, as `recipe.yaml` keeps them.
         inputs: Model, tokenizer, donor and corpus with their revisions.
+        corpus_counts: Documents read, and lines passed over with the reason.
 
     Returns:
         What `result.json` holds.
@@ -39,7 +41,17 @@ def write_transfer(
         OutputError: The disk is full, or the directory cannot be written.
         ModelError: The model cannot be saved.
     """
-    recipe = {"vocabulary": dict(options), "inputs": [item.model_dump() for item in inputs]}
+    provenance, seeds = collect_provenance(), {"draws": int(options["seed"])}
+    recipe = {
+        "vocabulary": dict(options),
+        "inputs": [item.model_dump() for item in inputs],
+        "seeds": seeds,
+        "versions": {
+            "lingraft": provenance.lingraft,
+            "python": provenance.python,
+            **provenance.libraries,
+        },
+    }
     result = RunResult(
         kind="vocab transfer",
         metrics={
@@ -48,11 +60,14 @@ def write_transfer(
             "target_tokens": transferred.provenance.num_rows,
             **{f"method_{name}": value for name, value in transferred.notes.items()},
         },
-        counts={"tokens": dict(transferred.counts)},
+        counts={
+            "tokens": dict(transferred.counts),
+            **({"corpus": dict(corpus_counts)} if corpus_counts else {}),
+        },
         inputs=tuple(inputs),
-        seeds={"draws": int(options["seed"])},
+        seeds=seeds,
         files={"provenance": "provenance.parquet", "report": "report.html", "checkpoint": "."},
-        provenance=collect_provenance(),
+        provenance=provenance,
     )
     with replacing_directory(directory) as temporary:
         save_checkpoint(
