@@ -184,7 +184,7 @@ def _finer_rows(units: Tensor, screens: list[Screen], level: int) -> _Rows:
         screens.append(Screen(screens[level].exact, torch.float32))
     finer = screens[level + 1]
     buffer = finer.buffer(min(finer.chunk, len(units)))
-    parts = [_screened_rows(part, screens, level + 1, buffer) for part in units.split(finer.chunk)]
+    parts = [_screened_rows(part, screens, level + 1, buffer) for part in torch.split(units, finer.chunk)]
     return _joined(parts)
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lingraft.progress import track
+from lingraft.vocabulary.mixtures import alike_together
 from lingraft.vocabulary.neighbours import Neighbours
 
 ENTRY_BUDGET = 2**20
@@ -45,7 +46,7 @@ def minimum_norm_coefficients(
     coefficients = np.zeros(len(neighbours.indices))
     residuals = np.full(len(counts), np.nan)
     donors, targets = anchor_donor_rows.cpu(), new_donor_rows.cpu()
-    for rows in track(_batches(counts, donors.shape[1]), description="regression"):
+    for rows in track(_batches(neighbours, donors.shape[1]), description="regression"):
         lanes = np.arange(int(counts[rows].max()))
         mask = lanes < counts[rows][:, None]
         entries = np.where(mask, neighbours.offsets[rows][:, None] + lanes, 0)
@@ -60,12 +61,13 @@ def minimum_norm_coefficients(
     return coefficients, residuals
 
 
-def _batches(counts: NDArray[np.int64], width: int) -> list[NDArray[np.int64]]:
-    """Rows grouped by padded support size, each group within the entry budget."""
-    padded = -(-counts // WIDTH_STEP) * WIDTH_STEP
+def _batches(neighbours: Neighbours, width: int) -> list[NDArray[np.int64]]:
+    """Rows grouped by padded support size, each group within the entry budget, rows with common anchors together."""
+    padded = -(-neighbours.counts // WIDTH_STEP) * WIDTH_STEP
+    order = alike_together(neighbours.offsets, neighbours.indices)
     batches: list[NDArray[np.int64]] = []
-    for size in np.unique(padded[counts > 0]):
-        rows = np.nonzero((padded == size) & (counts > 0))[0]
+    for size in np.unique(padded[padded > 0]):
+        rows = order[padded[order] == size]
         step = max(1, ENTRY_BUDGET // int(size * width))
         batches += [rows[start : start + step] for start in range(0, len(rows), step)]
     return batches

@@ -157,7 +157,8 @@ class Screen:
                 offsets, candidates.rows, torch.zeros(len(candidates.rows), dtype=torch.float64),
                 size=(len(queries), self.size),
             )  # fmt: skip
-            return torch.sparse.sampled_addmm(wanted, queries, self.exact.T, beta=0.0).values()
+            products: Tensor = torch.sparse.sampled_addmm(wanted, queries, self.exact.T, beta=0.0).values()
+        return products
 
     def within_bound(self, candidates: Candidates, exact: Tensor, slack: Tensor) -> bool:
         """Whether the scores of the candidates err by no more than was assumed."""
