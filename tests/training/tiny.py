@@ -50,7 +50,7 @@ def train(directory: Path | None, **chosen: Any) -> dict[str, Any]:
     def evaluate(step: int, current: torch.nn.Module) -> dict[str, float]:
         if step == die_at:
             os.kill(os.getpid(), signal.SIGKILL)
-        return {"value": float(next(current.parameters()).double().sum())}
+        return {"value": float(next(current.parameters()).detach().double().sum())}
 
     result = train_causal(model, blocks(), output_dir=directory, evaluate=evaluate, **chosen)
     return {

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from lingraft.errors import TrainingError
 from lingraft.files import open_run_directory, require_free_space
 from lingraft.progress import progress_task
+from lingraft.training.allocation import kept_memory
 from lingraft.training.attention import cpu_attention
 from lingraft.training.flops import training_flops
 from lingraft.training.optimization import Schedule
@@ -135,7 +136,8 @@ def train_causal(
         arguments = _arguments(model, plan, directory, gradient_accumulation, save_steps)
         if output_dir is not None:
             _open_directory(arguments, directory, plan.command(model, blocks), model, resume)
-        with cpu_attention(model), _training_dtype(model, precision) as masters:
+        device = next(model.parameters()).device.type
+        with kept_memory(device), cpu_attention(model), _training_dtype(model, precision) as masters:
             trainer = CausalTrainer(
                 model,
                 arguments,
