@@ -1,6 +1,8 @@
 """fastText by gensim (extra `fasttext`): the one file that imports it."""
 
+import struct
 import types
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lingraft.errors import MissingExtraError, TransferError
+from lingraft.vocabulary.fasttext_file import require_whole_bin
 
 
 class Sentences(Protocol):
@@ -70,6 +73,8 @@ def read_word_vectors(path: Path) -> WordVectors:
             "a .vec (word2vec text) or .bin (fastText) file",
             "check the path after words:",
         )
+    if path.suffix == ".bin":
+        require_whole_bin(path)
     try:
         if path.suffix == ".bin":
             keyed = gensim.models.fasttext.load_facebook_vectors(str(path))
@@ -84,10 +89,20 @@ def read_word_vectors(path: Path) -> WordVectors:
         KeyError,
         IndexError,
         MemoryError,
+        struct.error,
     ) as error:
         raise TransferError(
-            f"word vectors {path} cannot be read: {error}", "a whole .vec or .bin file", "download it again"
+            f"word vectors {path} cannot be read: {' '.join(str(error).split())}",
+            "a whole .vec or .bin file",
+            "download it again",
         ) from error
+    if not len(keyed.index_to_key):
+        raise TransferError(f"no word in {path}", "word vectors", "give another file")
+    if not bool(np.isfinite(keyed.vectors).all()):
+        word = keyed.index_to_key[int((~np.isfinite(keyed.vectors)).any(axis=1).argmax())]
+        raise TransferError(
+            f"NaN or infinity in the vector of {word!r} in {path}", "finite vectors", "give another file"
+        )
     return WordVectors(list(keyed.index_to_key), keyed.vectors, keyed, path.suffix == ".bin")
 
 
@@ -110,16 +125,18 @@ def train_token_vectors(
         MissingExtraError: gensim is not installed.
     """
     gensim = _gensim("token-level fastText")
-    model = gensim.models.FastText(
-        vector_size=dimension, sg=0, negative=10, min_count=minimum_count, workers=1, seed=seed, epochs=epochs
-    )
-    model.build_vocab(corpus_iterable=sentences)
-    if not len(model.wv.index_to_key):
+    # Counted before gensim starts, which sets aside gigabytes for n-grams whatever the corpus holds.
+    counts = Counter(token for sentence in sentences for token in sentence)
+    if max(counts.values(), default=0) < minimum_count:
         raise TransferError(
             f"no token occurs {minimum_count} times in {len(sentences)} documents",
             "a corpus large enough for fastText",
             "give more text, or use --auxiliary donor",
         )
+    model = gensim.models.FastText(
+        vector_size=dimension, sg=0, negative=10, min_count=minimum_count, workers=1, seed=seed, epochs=epochs
+    )
+    model.build_vocab(corpus_iterable=sentences)
     model.train(corpus_iterable=sentences, total_examples=len(sentences), epochs=epochs)
     known = np.array([token in model.wv.key_to_index for token in tokens])
     vectors = np.zeros((len(tokens), dimension), dtype=np.float32)
