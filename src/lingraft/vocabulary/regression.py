@@ -21,7 +21,7 @@ WIDTH_STEP = 8
 CONDITION_FLOOR = 1e-8
 """Below this ratio of squared Cholesky pivots the Gram system is too ill-conditioned; then the pinv is taken."""
 CANCELLED = 1e-6
-"""Squared residuals below this share of the target's square have lost digits, and are made from the rows."""
+"""Squared residuals below this share of the terms that they are the sum of have lost digits, and are made anew."""
 
 
 def minimum_norm_coefficients(
@@ -103,11 +103,13 @@ def _solve(system: Tensor, mask: Tensor, ridge: float) -> tuple[Tensor, Tensor]:
 def _residuals(system: Tensor, solved: Tensor, gram: Tensor, wanted: Tensor, square: Tensor) -> Tensor:
     """`[b]` relative residuals, from `|e|^2 - 2 c b + c G c` where that keeps its digits."""
     column = solved.unsqueeze(-1)
-    padding_free = torch.matmul(gram, column) - 2 * wanted
-    left = square + torch.bmm(column.transpose(1, 2), padding_free).view(-1)
+    gradient = torch.matmul(gram, column) - 2 * wanted
+    left = square + torch.bmm(column.transpose(1, 2), gradient).view(-1)
     scale = square.sqrt().clamp(min=torch.finfo(torch.float64).tiny)
     residuals = left.clamp(min=0).sqrt() / scale
-    lost = ~(left > CANCELLED * square)
+    lengths = torch.diagonal(gram, dim1=1, dim2=2).sqrt()
+    largest_term = square + (solved.abs() * lengths).sum(dim=1).square()
+    lost = ~(left > CANCELLED * largest_term)
     if bool(lost.any()):
         fitted = torch.bmm(solved[lost].unsqueeze(1), system[lost, :-1]).squeeze(1)
         residuals[lost] = (system[lost, -1] - fitted).norm(dim=1) / scale[lost]
