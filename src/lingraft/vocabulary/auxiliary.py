@@ -79,6 +79,11 @@ def space_from_words(
     the words that contain it, weighted by 1/rank (WECHSEL weights by frequency, which a `.vec` does not hold; its
     order is by frequency, and Zipf's law stands in: our choice).
 
+    Args:
+        tokenizer: The tokenizer of the vocabulary.
+        pieces: Its pieces by id.
+        words: Vectors of words in its language.
+
     Returns:
         A space of this one vocabulary.
     """
@@ -166,6 +171,12 @@ def aligned_word_space(
 
 def read_dictionary(path: Path) -> list[tuple[str, str]]:
     """Word pairs of a TSV file; lines without a tab are passed over.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Pairs in the file's order.
 
     Raises:
         TransferError: The file is missing, not UTF-8, or holds no pair.

@@ -76,6 +76,9 @@ def build_problem(
         normalise: Overlap normalisation.
         seed: Of every draw.
 
+    Returns:
+        The problem.
+
     Raises:
         TransferError: Inputs that do not fit each other.
         ConfigError: An auxiliary kind that does not exist or lacks its input, or a corpus that can be read only once.
@@ -171,6 +174,13 @@ def _extended_match(
     target_pieces: Sequence[Piece | None], source_pieces: Sequence[Piece | None]
 ) -> VocabularyMatch:
     """The source's tokens onto themselves, and nothing else: what `extend` promises.
+
+    Args:
+        target_pieces: Pieces of the target vocabulary, by id.
+        source_pieces: Pieces of the source vocabulary, by id.
+
+    Returns:
+        Every source id matched with itself.
 
     Raises:
         TransferError: A source token stands under another id, or not at all.

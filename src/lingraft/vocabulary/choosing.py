@@ -24,6 +24,9 @@ def choose_method(problem: TransferProblem) -> tuple[str, str]:
     Our choice: the error is the squared distance to the true rows over their variance, so that 1 is what the mean row
     would score. It is a proxy: the order of methods by likelihood after training can differ.
 
+    Args:
+        problem: The transfer to be made.
+
     Returns:
         The method's name, and the reason with each method's error.
 
@@ -61,6 +64,12 @@ def held_out_problem(problem: TransferProblem) -> tuple[TransferProblem, NDArray
 
     The held-out tokens are hidden from the overlap and from `fused`'s wider anchors, and split as they would be if the
     source did not have them.
+
+    Args:
+        problem: The transfer to be made.
+
+    Returns:
+        The problem of predicting known rows, and the `[n]` source ids of these rows.
 
     Raises:
         ConfigError: Fewer than 20 shared tokens.

@@ -44,6 +44,12 @@ class TransferConfig(BaseModel):
     def read(cls, options: Mapping[str, Any]) -> "TransferConfig":
         """Validate options, all of them, and say in one line what is wrong with the first bad one.
 
+        Args:
+            options: Values by the names of the fields.
+
+        Returns:
+            The validated options.
+
         Raises:
             ConfigError: An unknown option, or a value that does not fit.
         """

@@ -20,6 +20,12 @@ def clp(problem: TransferProblem) -> Rule:
     The weights `cos / sum(cos)` make this linear in the token's unit vector, so one `[h_t, h_s]` product serves
     every token and no weight matrix is formed.
 
+    Args:
+        problem: The transfer to make.
+
+    Returns:
+        The rule for its new rows.
+
     Raises:
         TransferError: No donor, or an empty overlap.
     """
@@ -47,6 +53,12 @@ def clp(problem: TransferProblem) -> Rule:
 def sava(problem: TransferProblem) -> Rule:
     """SAVA: one global linear map from donor rows to source rows, least squares over all anchors, no bias.
 
+    Args:
+        problem: The transfer to make.
+
+    Returns:
+        The rule for its new rows.
+
     Raises:
         TransferError: No donor, or fewer anchors than the donor is wide.
     """
@@ -73,6 +85,12 @@ def omp(problem: TransferProblem) -> Rule:
 
     A donor narrower than 64 gives as many atoms as it is wide: these write a row exactly, and the next would only
     fit rounding errors (our choice).
+
+    Args:
+        problem: The transfer to make.
+
+    Returns:
+        The rule for its new rows.
 
     Raises:
         TransferError: No donor, or an overlap smaller than k.

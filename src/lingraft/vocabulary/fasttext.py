@@ -62,6 +62,12 @@ class WordVectors:
 def read_word_vectors(path: Path) -> WordVectors:
     """Read a fastText `.bin` (with n-grams) or a word2vec-format `.vec`.
 
+    Args:
+        path: The file; its ending tells its kind.
+
+    Returns:
+        The vectors.
+
     Raises:
         TransferError: The file is missing, of another kind, or damaged.
         MissingExtraError: gensim is not installed.
@@ -116,6 +122,14 @@ def train_token_vectors(
     seed: int,
 ) -> tuple[Tensor, NDArray[np.bool_]]:
     """Train CBOW fastText with 10 negatives (deepfocus's settings) and read off the tokens' vectors.
+
+    Args:
+        sentences: Documents as lists of tokens.
+        tokens: The vocabulary, by id.
+        dimension: Width of the vectors.
+        epochs: Passes over the documents.
+        minimum_count: Rarer tokens get no vector.
+        seed: Of the vectors' start.
 
     Returns:
         `[len(tokens), dimension]` float32 vectors, zero for tokens under `minimum_count`, and which are known.

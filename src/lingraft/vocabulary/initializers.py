@@ -41,6 +41,12 @@ def find_initializer(name: str) -> Initializer:
     `NAME+unigram` is any method with its new rows shifted to the corpus's unigram frequencies, as `fused` shifts them:
     what a comparison needs to tell the two apart.
 
+    Args:
+        name: A key of `INITIALIZERS`, or `module:function`.
+
+    Returns:
+        The initialiser.
+
     Raises:
         ConfigError: No such method, module or function.
     """

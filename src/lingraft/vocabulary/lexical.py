@@ -44,6 +44,12 @@ def lexicon(problem: TransferProblem) -> Rule:
     A translation of several source pieces counts as their mean. Only tokens that are whole words have
     translations; every other token falls back to `subword-mean`.
 
+    Args:
+        problem: The transfer to make.
+
+    Returns:
+        The rule for its new rows.
+
     Raises:
         TransferError: No lexicon was given.
     """
@@ -79,6 +85,12 @@ def wechsel(problem: TransferProblem) -> Rule:
 
     The space holds both vocabularies: fastText vectors of both languages aligned by Procrustes on a dictionary
     where those are given, else the donor's own (a multilingual donor is aligned already).
+
+    Args:
+        problem: The transfer to make.
+
+    Returns:
+        The rule for its new rows.
 
     Raises:
         TransferError: No space with source vectors, or fewer than ten of them.

@@ -146,6 +146,12 @@ class TransferProblem:
     def require_donor(self, purpose: str) -> DonorSpace:
         """The donor's vectors.
 
+        Args:
+            purpose: What needs it, for the message.
+
+        Returns:
+            The donor's vectors.
+
         Raises:
             TransferError: No donor was given.
         """
@@ -157,6 +163,12 @@ class TransferProblem:
 
     def require_auxiliary(self, purpose: str) -> VectorSpace:
         """The auxiliary space.
+
+        Args:
+            purpose: What needs it, for the message.
+
+        Returns:
+            The space.
 
         Raises:
             TransferError: There is none.

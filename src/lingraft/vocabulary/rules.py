@@ -18,6 +18,11 @@ DRAW_OFFSETS: Mapping[Matrix, int] = {"input": 0, "output": 1, "bias": 2}
 def require_overlap(found: int, needed: int, method: str) -> None:
     """Refuse an overlap on which the method cannot be fitted.
 
+    Args:
+        found: Shared tokens with vectors.
+        needed: How many the method needs.
+        method: Its name, for the message.
+
     Raises:
         TransferError: Fewer than `needed` shared tokens have the vectors that the method needs.
     """

@@ -23,6 +23,12 @@ def salt(problem: TransferProblem) -> Rule:
     No ridge, bias, centring or weighting. Anchors without an auxiliary or a donor vector are dropped, as FOCUS
     drops them, and tokens without either are drawn: our choices, where the paper is silent.
 
+    Args:
+        problem: The transfer to make.
+
+    Returns:
+        The rule for its new rows.
+
     Raises:
         TransferError: No donor, no auxiliary space, or an overlap too small to regress on.
     """
@@ -40,6 +46,12 @@ def salt_safe(problem: TransferProblem) -> Rule:
 
     A token with fewer than five neighbours takes their sparsemax average. Every row is scaled to the weighted mean
     norm of its neighbours' source rows, since the plain regression shrinks norms.
+
+    Args:
+        problem: The transfer to make.
+
+    Returns:
+        The rule for its new rows.
 
     Raises:
         TransferError: As for `salt`.
@@ -74,6 +86,12 @@ def salt_safe(problem: TransferProblem) -> Rule:
 
 def focus(problem: TransferProblem) -> Rule:
     """FOCUS (section 2): the sparsemax-weighted average of the neighbours' source rows.
+
+    Args:
+        problem: The transfer to make.
+
+    Returns:
+        The rule for its new rows.
 
     Raises:
         TransferError: No auxiliary space, or an overlap without vectors.

@@ -1,5 +1,6 @@
 """`transfer_vocabulary`: give a loaded model another vocabulary."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +25,7 @@ from lingraft.vocabulary.final_states import measure_final_states
 from lingraft.vocabulary.initializers import COPIES_NO_OVERLAP, SHIFT_SUFFIX, find_initializer
 from lingraft.vocabulary.mixtures import row_blocks
 from lingraft.vocabulary.problem import FinalStates, Matrix, Rule, TransferProblem
+from lingraft.vocabulary.provenance import provenance_table
 from lingraft.vocabulary.special_ids import carry_special_ids
 
 
@@ -94,23 +96,15 @@ def transfer_vocabulary(
         TokenizerError: A tokenizer that lacks a special role the model needs.
         MissingExtraError: gensim, where fastText is asked for.
     """
-    words = auxiliary if isinstance(auxiliary, WordVectors) else None
-    if words is None and auxiliary not in {"donor", "fasttext"}:
-        raise ConfigError(f"auxiliary {auxiliary!r}", "donor, fasttext, or word vectors", "name one of them")
-    TransferConfig.read(
-        {
-            "model": model.reference,
-            "method": method,
-            "mode": mode,
-            "normalise": normalise,
-            "fasttext_dimension": fasttext_dimension,
-            "fasttext_epochs": fasttext_epochs,
-            "fasttext_minimum_count": fasttext_minimum_count,
-            "seed": seed,
-        }
+    options = AuxiliaryOptions(
+        kind="words" if isinstance(auxiliary, WordVectors) else auxiliary,
+        words=auxiliary if isinstance(auxiliary, WordVectors) else None,
+        source_words=source_words,
+        dimension=fasttext_dimension,
+        epochs=fasttext_epochs,
+        minimum_count=fasttext_minimum_count,
     )
-    if method != "auto":
-        find_initializer(method)
+    _check_options(options, method=method, mode=mode, normalise=normalise, seed=seed)
     adapted = tokenizer if mode == "extend" else adapt_tokenizer(tokenizer, model.tokenizer)
     matrices = read_embeddings(model.model)
     require_finite_source(matrices)
@@ -121,17 +115,8 @@ def transfer_vocabulary(
         mode=mode,
         donor=donor,
         corpus=corpus,
-        auxiliary=AuxiliaryOptions(
-            kind="words" if words is not None else str(auxiliary),
-            words=words,
-            source_words=source_words,
-            dimension=fasttext_dimension,
-            epochs=fasttext_epochs,
-            minimum_count=fasttext_minimum_count,
-        ),
-        final_states=_final_states(model, corpus)
-        if method == "fused" or method.endswith((SHIFT_SUFFIX, "auto"))
-        else None,
+        auxiliary=options,
+        final_states=_final_states(model, corpus, method),
         lexicon=lexicon,
         normalise=normalise,
         seed=seed,
@@ -143,20 +128,48 @@ def transfer_vocabulary(
     provenance = provenance_table(problem, rule, new_matrices.input)
     write_embeddings(model.model, new_matrices)
     carry_special_ids(model.model, adapted, problem)
-    origins, numbers = np.unique(provenance["origin"].to_numpy(zero_copy_only=False), return_counts=True)
     return TransferResult(
         model=model.model,
         tokenizer=adapted,
         method=chosen,
         reason=reason,
         provenance=provenance,
-        counts={str(origin): int(number) for origin, number in zip(origins, numbers, strict=True)},
+        counts=dict(sorted(Counter(provenance["origin"].to_pylist()).items())),
         notes=dict(rule.notes),
     )
 
 
+def _check_options(
+    auxiliary: AuxiliaryOptions, *, method: str, mode: Mode, normalise: Normalisation, seed: int
+) -> None:
+    """Refuse options that would fail late or, as an unknown mode, not at all."""
+    if auxiliary.kind not in {"donor", "fasttext", "words"} or (auxiliary.kind == "words") != bool(
+        auxiliary.words
+    ):
+        raise ConfigError(
+            f"auxiliary {auxiliary.kind!r}", "donor, fasttext, or word vectors", "name one of them"
+        )
+    TransferConfig.read(
+        {
+            "model": "-",
+            "method": method,
+            "mode": mode,
+            "normalise": normalise,
+            "fasttext_dimension": auxiliary.dimension,
+            "fasttext_epochs": auxiliary.epochs,
+            "fasttext_minimum_count": auxiliary.minimum_count,
+            "seed": seed,
+        }
+    )
+    if method != "auto":
+        find_initializer(method)
+
+
 def require_finite_source(matrices: EmbeddingMatrices) -> None:
     """Refuse source rows from which nothing could be computed.
+
+    Args:
+        matrices: The source model's.
 
     Raises:
         TransferError: NaN or infinity in a row of the input or output matrix, or in the bias.
@@ -175,9 +188,12 @@ def require_finite_source(matrices: EmbeddingMatrices) -> None:
             )
 
 
-def _final_states(model: LoadedModel, corpus: Iterable[str] | None) -> FinalStates | None:
-    """What `fused` asks for: a short forward pass, so only where it may be used."""
-    return None if corpus is None else measure_final_states(model.model, model.tokenizer, corpus)
+def _final_states(model: LoadedModel, corpus: Iterable[str] | None, method: str) -> FinalStates | None:
+    """Statistics of the model's last hidden states, for the methods that shift output rows to a token's frequency."""
+    wanted = method in {"fused", "auto"} or method.endswith(SHIFT_SUFFIX)
+    if corpus is None or not wanted:
+        return None
+    return measure_final_states(model.model, model.tokenizer, corpus)
 
 
 def problem_for(method: str, problem: TransferProblem, mode: Mode) -> TransferProblem:
@@ -192,6 +208,15 @@ def make_matrices(
 
     A target vocabulary that holds every source token under its own id keeps the source's padding rows; any other
     gets as many rows as it has ids.
+
+    Args:
+        matrices: The source model's.
+        problem: The transfer.
+        rule: How its new rows are made.
+        mode: `replace` or `extend`.
+
+    Returns:
+        Matrices on the CPU, with the ties of the source's.
 
     Raises:
         TransferError: The rule left NaN or infinity behind.
@@ -252,41 +277,3 @@ def _rest_rows(matrix: Tensor, problem: TransferProblem, rest: NDArray[np.int64]
         inside = token_id < len(matrix)
         rows.append(special_average if piece is not None else matrix[token_id] if inside else average)
     return torch.stack(rows)
-
-
-def provenance_table(problem: TransferProblem, rule: Rule, matrix: Tensor) -> pa.Table:
-    """One row a target id: token_id, text, origin, neighbours, residual, norm.
-
-    Origins: `copied` (same bytes), `matched` (special token, by role), `regressed`, `averaged`, `drawn`, `special`
-    (a special token that the source lacks), `unused` (a hole).
-    """
-    size = len(problem.target_pieces)
-    origin = np.full(size, "unused", dtype="<U16")
-    for token_id, piece in enumerate(problem.target_pieces):
-        if piece is not None and piece.role:
-            origin[token_id] = "special"
-    origin[problem.match.target_ids] = np.where(problem.match.by_role, "matched", "copied")
-    origin[problem.new_ids] = rule.origin
-    neighbours = np.zeros(size, dtype=np.int64)
-    neighbours[problem.match.target_ids] = 1
-    neighbours[problem.new_ids] = rule.neighbours
-    residual = np.full(size, np.nan)
-    residual[problem.new_ids] = rule.residual
-    norms = torch.cat([matrix[ids].float().norm(dim=1) for _, ids in row_blocks(np.arange(size))])
-    return pa.table(
-        {
-            "token_id": pa.array(np.arange(size)),
-            "text": pa.array([piece_text(piece) for piece in problem.target_pieces], pa.string()),
-            "origin": pa.array(origin.astype(object), pa.string()),
-            "neighbours": pa.array(neighbours),
-            "residual": pa.array(residual, from_pandas=True),
-            "norm": pa.array(norms.numpy()),
-        }
-    )
-
-
-def piece_text(piece: Any) -> str | None:
-    """A piece's text with its leading space; None for a hole."""
-    if piece is None:
-        return None
-    return str(piece.surface) if piece.role else (" " if piece.word_start else "") + str(piece.text)
