@@ -30,7 +30,7 @@ def clp(problem: TransferProblem) -> Rule:
         TransferError: No donor, or an empty overlap.
     """
     donor = problem.require_donor("clp")
-    target_ids, source_ids = problem.shared_ordinary(donor.target_known)
+    target_ids, source_ids = problem.shared_ordinary(donor.target_anchors)
     require_overlap(len(source_ids), 1, "clp")
     rows = np.nonzero(donor.target_known[problem.new_ids])[0]
     anchors = unit_rows(donor.target[target_ids])
@@ -63,7 +63,7 @@ def sava(problem: TransferProblem) -> Rule:
         TransferError: No donor, or fewer anchors than the donor is wide.
     """
     donor = problem.require_donor("sava")
-    target_ids, source_ids = problem.shared_ordinary(donor.target_known)
+    target_ids, source_ids = problem.shared_ordinary(donor.target_anchors)
     require_overlap(
         len(source_ids), donor.target.shape[1], "sava, whose map has as many rows as the donor is wide"
     )
@@ -96,7 +96,7 @@ def omp(problem: TransferProblem) -> Rule:
         TransferError: No donor, or an overlap smaller than k.
     """
     donor = problem.require_donor("omp")
-    target_ids, source_ids = problem.shared_ordinary(donor.target_known)
+    target_ids, source_ids = problem.shared_ordinary(donor.target_anchors)
     atoms = min(OMP_ATOMS, donor.target.shape[1])
     require_overlap(len(source_ids), atoms, "omp")
     rows = np.nonzero(donor.target_known[problem.new_ids])[0]

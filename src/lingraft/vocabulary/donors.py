@@ -37,11 +37,13 @@ def donor_space(
         TransferError: The donor's matrix and tokenizer disagree, or its rows hold NaN.
     """
     donor_pieces = read_donor_pieces(embeddings, donor_tokenizer)
-    target, target_known, _ = donor_vectors(target_pieces, embeddings, donor_pieces, donor_tokenizer)
+    target, target_known, target_exact = donor_vectors(
+        target_pieces, embeddings, donor_pieces, donor_tokenizer
+    )
     source, source_known, source_exact = donor_vectors(
         source_pieces, embeddings, donor_pieces, donor_tokenizer
     )
-    return DonorSpace(target, target_known, source, source_known, source_exact)
+    return DonorSpace(target, target_known, source, source_known, source_exact, target_exact)
 
 
 def read_donor_pieces(embeddings: Tensor, donor_tokenizer: PreTrainedTokenizerBase) -> list[Piece | None]:

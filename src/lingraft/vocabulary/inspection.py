@@ -105,7 +105,7 @@ def _anchors(problem: TransferProblem) -> dict[str, int] | None:
         return None
     shared = problem.match.target_ids[~problem.match.by_role]
     return {
-        "shared_with_donor_row": int(problem.donor.target_known[shared].sum()),
+        "shared_with_donor_row": int(problem.donor.target_anchors[shared].sum()),
         "source_tokens_in_donor": len(problem.donor_anchors),
         "new_without_donor_vector": int((~problem.donor.target_known[problem.new_ids]).sum()),
     }

@@ -47,6 +47,7 @@ class DonorSpace:
         source: `[V_s, h_t]` float32.
         source_known: `[V_s]` bool, likewise.
         source_exact: `[V_s]` bool: the donor has this very token, so (donor row, source row) is a labelled example.
+        target_exact: `[V_t]` bool, the same for the target; None where every known vector is the donor's own row.
     """
 
     target: Tensor
@@ -54,6 +55,16 @@ class DonorSpace:
     source: Tensor
     source_known: NDArray[np.bool_]
     source_exact: NDArray[np.bool_]
+    target_exact: NDArray[np.bool_] | None = None
+
+    @property
+    def target_anchors(self) -> NDArray[np.bool_]:
+        """`[V_t]` tokens a regression may learn from: the donor's own rows.
+
+        A mean over pieces is a linear combination of other anchors' rows; systems with such anchors are nearly
+        singular, and SALT's coefficients grow without bound.
+        """
+        return self.target_known if self.target_exact is None else self.target_exact
 
 
 @dataclass(frozen=True, slots=True)

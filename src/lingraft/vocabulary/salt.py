@@ -108,11 +108,12 @@ def _neighbourhood(
     donor = problem.require_donor(method) if needs_donor else None
     space = problem.require_auxiliary(method)
     known = space.target_known if donor is None else space.target_known & donor.target_known
-    target_ids, source_ids = problem.shared_ordinary(known)
+    anchors = known if donor is None else space.target_known & donor.target_anchors
+    target_ids, source_ids = problem.shared_ordinary(anchors)
     require_overlap(len(source_ids), 2, method)
     rows = np.nonzero(known[problem.new_ids])[0]
-    # salt, salt-safe and focus share one search; with equal `known` they share one answer.
-    key = known.tobytes()
+    # salt, salt-safe and focus share one search; with the same tokens they share one answer.
+    key = known.tobytes() + anchors.tobytes()
     if key not in problem.neighbour_cache:
         problem.neighbour_cache[key] = sparsemax_neighbours(
             space.target[problem.new_ids[rows]], space.target[target_ids]
