@@ -1,0 +1,159 @@
+"""The evidence for vocabulary transfer: every method on SmolLM2-135M for Basque, German and Swahili.
+
+    python benchmarks/compare_languages.py --out runs/evidence [--languages basque,german,swahili]
+        [--swahili DIRECTORY] [--probe-steps 50,500] [--seeds 2] [--page docs/results/vocabulary_comparison.md]
+
+Basque and German are LibreOffice Help, fetched through the asset catalogue; Swahili is a directory of parallel news
+with train.sw, test.sw and test.en, which this project does not carry. Every finished probe is kept, so the same command
+continues a killed run; --page is written anew after each language from whatever is finished.
+"""
+
+import argparse
+import json
+import platform
+import time
+from pathlib import Path
+
+import torch
+
+from lingraft.assets.catalog import fetch_asset, find_asset
+from lingraft.progress import progress_enabled
+from lingraft.recipes.comparing import run_comparison
+from lingraft.vocabulary.probe import ProbeSettings
+
+METHODS = (
+    "fused",
+    "fused-plain",
+    "subword-mean",
+    "subword-mean+unigram",
+    "focus",
+    "focus+unigram",
+    "salt",
+    "salt-safe",
+    "wechsel",
+    "clp",
+    "sava",
+    "omp",
+    "multivariate",
+    "lexicon",
+    "random",
+    "mean",
+)
+FREEDICT = {"german": "freedict-eng-deu", "swahili": "freedict-swh-eng"}
+
+
+def help_text(language: str) -> dict[str, Path]:
+    """Files of a LibreOffice Help asset."""
+    name = f"libreoffice-help-{language}"
+    directory = find_asset(name) or fetch_asset(name).path
+    return {
+        "corpus": directory / "train.txt",
+        "held_out": directory / "heldout.txt",
+        "english": directory / "en.heldout.txt",
+    }
+
+
+def texts_of(language: str, swahili: Path) -> dict[str, Path]:
+    """Corpus, held-out target text and held-out English of a language."""
+    if language != "swahili":
+        return help_text({"basque": "eu", "german": "de"}[language])
+    # A suffix is what says how a file is read.
+    copies = {}
+    for name, file in (("corpus", "train.sw"), ("held_out", "test.sw"), ("english", "test.en")):
+        copies[name] = (swahili / file).resolve()
+    return copies
+
+
+def as_txt(paths: dict[str, Path], directory: Path) -> dict[str, Path]:
+    """The same files under names that end in .txt."""
+    directory.mkdir(parents=True, exist_ok=True)
+    linked = {}
+    for name, path in paths.items():
+        linked[name] = directory / f"{name}.txt"
+        linked[name].write_bytes(path.read_bytes())
+    return linked
+
+
+def lexicon_of(language: str, directory: Path) -> Path | None:
+    """Target word, tab, English word; None where no dictionary exists (Basque)."""
+    if language not in FREEDICT:
+        return None
+    name = FREEDICT[language]
+    source = (find_asset(name) or fetch_asset(name).path) / "pairs.tsv"
+    file = directory / "lexicon.tsv"
+    pairs = [line.split("\t") for line in source.read_text(encoding="utf-8").splitlines() if "\t" in line]
+    turned = pairs if name.startswith("freedict-swh") else [(right, left) for left, right in pairs]
+    file.write_text("".join(f"{word}\t{english}\n" for word, english in turned), encoding="utf-8")
+    return file
+
+
+def compare(language: str, arguments: argparse.Namespace, settings: ProbeSettings) -> list[str]:
+    """Run one language; return its tables."""
+    directory = arguments.out / language
+    texts = as_txt(texts_of(language, arguments.swahili), arguments.out / f"{language}-texts")
+    lexicon = lexicon_of(language, arguments.out / f"{language}-texts")
+    methods = [name for name in arguments.methods.split(",") if name != "lexicon" or lexicon is not None]
+    options = {
+        "model": "smollm2-135m-instruct",
+        "donor": "multilingual-e5-small",
+        "tokenizer": "trim:multilingual-e5-small",
+        **{name: str(path) for name, path in texts.items()},
+        "methods": methods,
+        "modes": arguments.modes.split(","),
+        "seeds": arguments.seeds,
+        "held_out_bytes": arguments.held_out_bytes,
+        "new_tokens": 8000,
+        "vocabulary_size": None,
+        "auxiliary": "donor",
+        "lexicon": None if lexicon is None else str(lexicon),
+        "source_words": None,
+        "dtype": "float32",
+        "trust_remote_code": False,
+        "accept_terms": False,
+    }
+    result, tables = run_comparison(options, out=directory, device=arguments.device, settings=settings)
+    print(json.dumps({"language": language, "finished": result.provenance.finished}), flush=True)
+    return tables
+
+
+def main() -> None:
+    """Run the languages and write the page."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--languages", default="basque,german,swahili")
+    parser.add_argument("--swahili", type=Path, default=Path("../shared/data/swahili"))
+    parser.add_argument("--methods", default=",".join(METHODS))
+    parser.add_argument("--modes", default="replace,extend")
+    parser.add_argument("--probe-steps", default="50,500")
+    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--batch-size", type=int, default=2)
+    parser.add_argument("--block-length", type=int, default=128)
+    parser.add_argument("--learning-rate", type=float, default=3e-4)
+    parser.add_argument("--embedding-learning-rate", type=float, default=None)
+    parser.add_argument("--held-out-bytes", type=int, default=12_000)
+    parser.add_argument("--precision", default="bfloat16")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--page", type=Path)
+    arguments = parser.parse_args()
+    settings = ProbeSettings(
+        steps=tuple(int(step) for step in arguments.probe_steps.split(",")),
+        batch_size=arguments.batch_size,
+        block_length=arguments.block_length,
+        learning_rate=arguments.learning_rate,
+        embedding_learning_rate=arguments.embedding_learning_rate,
+        precision=arguments.precision,
+    )
+    started = time.monotonic()
+    page = [f"Machine: {platform.processor() or platform.machine()}, {torch.get_num_threads()} threads.", ""]
+    with progress_enabled(True):
+        for language in arguments.languages.split(","):
+            page += [f"## {language.capitalize()}", "", *compare(language, arguments, settings), ""]
+            if arguments.page is not None:
+                arguments.page.write_text("\n".join(page), encoding="utf-8")
+    print(f"{(time.monotonic() - started) / 60:.0f} minutes")
+
+
+if __name__ == "__main__":
+    main()
