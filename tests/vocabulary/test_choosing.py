@@ -84,6 +84,17 @@ def test_held_out_tokens_are_hidden_everywhere(planted, unigram_tokenizer, byte_
     assert (trial.match.by_role.sum()) == problem.match.by_role.sum()
 
 
+def test_auto_compares_rows_before_they_are_shifted(planted, unigram_tokenizer, multilingual_texts):
+    """`fused` moves its rows to the corpus's frequencies afterwards; its held-out error must not see that."""
+    reasons = []
+    for corpus in (None, multilingual_texts):
+        torch.manual_seed(0)
+        model, donor = planted(noise=0.05)
+        options = {"donor": donor, "corpus": corpus, "method": "auto"}
+        reasons.append(transfer_vocabulary(model, unigram_tokenizer, **options).reason)
+    assert reasons[0] == reasons[1] and "fused" in reasons[0]
+
+
 def test_auto_repeats_by_seed(load, donor, unigram_tokenizer):
     reasons = {
         transfer_vocabulary(load(), unigram_tokenizer, donor=donor, method="auto", seed=4).reason

@@ -307,3 +307,26 @@ def test_third_party_method(load, donor, unigram_tokenizer, tmp_path, monkeypatc
     result = transfer_vocabulary(load(), unigram_tokenizer, method="their_method:ones")
     new = [i for i, origin in enumerate(result.provenance["origin"].to_pylist()) if origin == "averaged"]
     assert len(new) > 50 and (read_embeddings(result.model).input[new] == 1).all()
+
+
+def test_public_name():
+    import lingraft.vocabulary
+
+    assert lingraft.vocabulary.transfer_vocabulary is transfer_vocabulary
+    with pytest.raises(AttributeError, match="no_such_name"):
+        _ = lingraft.vocabulary.no_such_name
+
+
+def test_report_sections_need_no_further_library(load, donor, unigram_tokenizer, monkeypatch):
+    """pandas is no requirement of ours, though some extras bring it."""
+    import sys
+
+    from lingraft.vocabulary.writing import transfer_sections
+
+    result = transfer_vocabulary(load(), unigram_tokenizer, donor=donor)
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    (section,) = transfer_sections(result)
+    table = section.blocks[1]
+    rows = {row[0]: row for row in table.rows}
+    assert {origin: row[1] for origin, row in rows.items()} == dict(result.counts)
+    assert rows["copied"][2] == 1.0 and rows["copied"][3] is None and 0 <= rows["regressed"][3] < 1

@@ -5,7 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from lingraft.files import mark_run, replacing_directory
 from lingraft.models.saving import save_checkpoint
@@ -94,22 +97,22 @@ def transfer_summary(transferred: TransferResult) -> str:
 
 def transfer_sections(transferred: TransferResult) -> list[Section]:
     """The report's own part: the choice, the origins with examples, the norms."""
-    table = transferred.provenance.to_pandas()
-    norms = {
-        str(origin): np.asarray(group["norm"], dtype=np.float64) for origin, group in table.groupby("origin")
-    }
+    table = transferred.provenance
+    norms: dict[str, NDArray[np.float64]] = {}
     rows = []
-    for origin, group in table.groupby("origin"):
-        examples = [repr(text) for text in group["text"].dropna().iloc[:EXAMPLES_PER_ORIGIN]]
-        residual = group["residual"].mean()
+    for origin in sorted(transferred.counts):
+        group = table.filter(pa.compute.equal(table["origin"], origin))
+        norms[origin] = np.asarray(group["norm"], dtype=np.float64)
+        texts = [text for text in group["text"].to_pylist() if text is not None]
+        residuals = [value for value in group["residual"].to_pylist() if value is not None]
         rows.append(
             (
-                str(origin),
+                origin,
                 len(group),
-                float(group["neighbours"].mean()),
-                None if np.isnan(residual) else float(residual),
-                float(group["norm"].mean()),
-                ", ".join(examples),
+                float(np.mean(group["neighbours"])),
+                float(np.mean(residuals)) if residuals else None,
+                float(norms[origin].mean()),
+                ", ".join(repr(text) for text in texts[:EXAMPLES_PER_ORIGIN]),
             )
         )
     headings = ("origin", "tokens", "mean neighbours", "mean residual", "mean norm", "examples")
