@@ -81,7 +81,7 @@ Examples:
 
 \b
 Methods: salt, salt-safe, focus, wechsel, clp, sava, omp, subword-mean, multivariate, lexicon, fused,
-random, mean; auto takes the one with the smallest error on held-out shared tokens; or module:function.
+fused-plain, random, mean; auto takes the one with the smallest error on held-out shared tokens; or module:function.
 The checkpoint in --out loads in plain transformers; provenance.parquet has a row a token."""
 
 
