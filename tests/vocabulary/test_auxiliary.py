@@ -161,6 +161,21 @@ def test_truncated_bin(facebook_bin, share):
     assert "\n" not in str(caught.value)
 
 
+def test_bin_of_another_kind(facebook_bin):
+    """The old format has no magic number; a quantised model says so before its vectors."""
+    path, model = facebook_bin
+    whole = bytearray(path.read_bytes())
+    path.write_bytes(b"\x01\x00\x00\x00" + whole[4:])
+    with pytest.raises(TransferError, match="do not begin as a fastText"):
+        read_word_vectors(path)
+    rows, width = len(model.wv.index_to_key) + 200, 6
+    place = whole.index(rows.to_bytes(8, "little") + width.to_bytes(8, "little"))
+    whole[place - 1] = 1
+    path.write_bytes(whole)
+    with pytest.raises(TransferError, match="quantised"):
+        read_word_vectors(path)
+
+
 @pytest.mark.parametrize("name", ["missing.vec", "words.txt", "folder.bin"])
 def test_not_word_vectors(tmp_path, name):
     (tmp_path / "words.txt").write_text("1 1\na 1\n")

@@ -116,6 +116,19 @@ def test_extend_keeps_every_source_row(load, donor, multilingual_texts, tied, ro
     assert sum(result.counts.values()) == 640
 
 
+@pytest.mark.parametrize("method", sorted(INITIALIZERS))
+def test_extend_keeps_source_rows_whatever_the_method(load, donor, multilingual_texts, method):
+    """Also `wechsel`'s, which copies no overlap where it replaces a vocabulary."""
+    model = load(rows=601)
+    extended = extend_tokenizer(model.tokenizer, multilingual_texts * 3, new_tokens=30)
+    before = read_embeddings(model.model).input.clone()
+    result = transfer_vocabulary(
+        model, extended, donor=donor, method=method, mode="extend", lexicon=LEXICON, corpus=multilingual_texts
+    )
+    after = read_embeddings(result.model).input
+    assert torch.equal(after[:600], before[:600]) and torch.isfinite(after).all() and len(after) == 630
+
+
 def test_extended_tokenizer_in_replace_mode_keeps_ids_too(load, multilingual_texts):
     model = load()
     before = read_embeddings(model.model).input.clone()
