@@ -66,7 +66,7 @@ def read_donor_pieces(embeddings: Tensor, donor_tokenizer: PreTrainedTokenizerBa
             "a row for every id",
             "give the tokenizer that belongs to the donor",
         )
-    finite = torch.isfinite(embeddings).all(dim=1)
+    finite = torch.isfinite(embeddings.sum(dim=1, dtype=torch.float32))
     if not bool(finite.all()):
         raise TransferError(
             f"NaN or infinity in donor row {int((~finite).nonzero()[0])} ({int((~finite).sum())} such rows)",
