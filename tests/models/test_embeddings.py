@@ -200,3 +200,16 @@ def test_the_mark_of_a_quantised_file_does_not_stop_saving(
     model.hf_quantizer = object()
     save_checkpoint(tmp_path / "out", model, byte_bpe_tokenizer, recipe={})
     assert not hasattr(model, "hf_quantizer")
+
+
+def test_matrices_can_be_given_away(tiny: Any) -> None:
+    """With `copy=False` the model keeps the very tensors, and ties and values are what they are with copies."""
+    model, copied = tiny("llama", tied=True), tiny("llama", tied=True)
+    matrices = resized(read_embeddings(model), 300)
+    write_embeddings(model, matrices, copy=False)
+    write_embeddings(copied, matrices)
+    kept = model.get_input_embeddings().weight
+    assert kept.data_ptr() == matrices.input.data_ptr()
+    assert model.get_output_embeddings().weight is kept
+    assert copied.get_input_embeddings().weight.data_ptr() != matrices.input.data_ptr()
+    assert torch.equal(copied.get_input_embeddings().weight, kept)

@@ -9,6 +9,9 @@ from transformers import PreTrainedModel
 
 from lingraft.errors import ModelError
 
+FINITE_ROWS = 4096
+"""Rows checked for NaN at once: the check makes temporary tensors as large as what it checks."""
+
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingMatrices:
@@ -60,16 +63,18 @@ def read_embeddings(model: PreTrainedModel) -> EmbeddingMatrices:
     )
 
 
-def write_embeddings(model: PreTrainedModel, matrices: EmbeddingMatrices) -> None:
+def write_embeddings(model: PreTrainedModel, matrices: EmbeddingMatrices, *, copy: bool = True) -> None:
     """Put new matrices into the model, which may have another number of rows; the config follows.
 
-    Values are copied, into the model's own dtype and onto its device; ties are kept. A padding id beyond the
-    new rows is cleared from module and config, since no model could be built from such a config. New
+    Values are copied (see `copy`), into the model's own dtype and onto its device; ties are kept. A padding id
+    beyond the new rows is cleared from module and config, since no model could be built from such a config. New
     parameters replace the old, so an optimizer must be made afterwards.
 
     Args:
         model: Changed in place.
         matrices: Input `[rows, d_model]`, output the same or None, bias `[rows]` just where the head has one.
+        copy: False lets the model keep tensors that already have its dtype and device, instead of copies of them:
+            the caller gives them away, and a large vocabulary is not held twice.
 
     Raises:
         ModelError: The matrices do not fit the model or each other, or hold values that are not finite.
@@ -77,14 +82,17 @@ def write_embeddings(model: PreTrainedModel, matrices: EmbeddingMatrices) -> Non
     embedding, head = _modules(model)
     _check(matrices, embedding, head)
     rows, before = matrices.input.shape[0], embedding.weight.shape[0]
-    embedding.weight = _parameter(matrices.input, embedding.weight)
+    embedding.weight = _parameter(matrices.input, embedding.weight, copy)
     embedding.num_embeddings = rows
     if embedding.padding_idx is not None and embedding.padding_idx >= rows:
         embedding.padding_idx = None
-    head.weight = embedding.weight if matrices.output is None else _parameter(matrices.output, head.weight)
+    if matrices.output is None:
+        head.weight = embedding.weight
+    else:
+        head.weight = _parameter(matrices.output, head.weight, copy)
     head.out_features = rows
     if matrices.output_bias is not None:
-        head.bias = _parameter(matrices.output_bias, head.bias)
+        head.bias = _parameter(matrices.output_bias, head.bias, copy)
     _update_config(model, rows, before, matrices.tied)
 
 
@@ -125,7 +133,7 @@ def _check(matrices: EmbeddingMatrices, embedding: Any, head: Any) -> None:
                 f"{list(shapes[name])} with at least one row",
                 "give matrices with one row for each target token",
             )
-        if not bool(torch.isfinite(part).all()):
+        if not all(bool(torch.isfinite(block).all()) for block in torch.split(part, FINITE_ROWS)):
             raise ModelError(
                 f"new {name} values that are NaN or infinite", "finite values", "check the initialisation"
             )
@@ -143,10 +151,10 @@ def _check(matrices: EmbeddingMatrices, embedding: Any, head: Any) -> None:
         )
 
 
-def _parameter(values: torch.Tensor, like: torch.Tensor) -> nn.Parameter:
+def _parameter(values: torch.Tensor, like: torch.Tensor, copy: bool) -> nn.Parameter:
     """Return a fresh parameter with these values in the dtype, device and trainability of `like`."""
-    copied = values.detach().to(device=like.device, dtype=like.dtype, copy=True).contiguous()
-    return nn.Parameter(copied, requires_grad=like.requires_grad)
+    kept = values.detach().to(device=like.device, dtype=like.dtype, copy=copy).contiguous()
+    return nn.Parameter(kept, requires_grad=like.requires_grad)
 
 
 def _update_config(model: PreTrainedModel, rows: int, before: int, tied: bool) -> None:
