@@ -73,10 +73,14 @@ class Candidates:
 
 
 class Screen:
-    """Scores of queries against the rows of one matrix, with a bound of their error."""
+    """Scores of queries against the rows of one matrix, with a bound of their error.
+
+    Args:
+        exact: `[n, d]` float64, n >= 1.
+        dtype: In which scores are made, bfloat16 or float32.
+    """
 
     def __init__(self, exact: Tensor, dtype: torch.dtype) -> None:
-        """Prepare a matrix `[n, d]` float64 for scoring in `dtype`."""
         self.exact = exact
         self.size, width = exact.shape
         self.blocks = -(-self.size // BLOCK_COLUMNS)
