@@ -79,9 +79,12 @@ def alike_together(offsets: NDArray[np.int64], ids: NDArray[np.int64]) -> NDArra
     Returns:
         `[n]` int64 permutation of the rows.
     """
-    hashes = (ids.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(32)
+    # Made in place and in 32 bits: this runs while both matrices are held.
+    hashes = np.zeros(len(ids) + 1, dtype=np.uint32)
+    hashes[:-1] = ids
+    hashes *= np.uint32(0x9E3779B1)
     # An empty row takes the hash that follows it, the last ones a zero: where they stand does not matter.
-    least = np.minimum.reduceat(np.append(hashes, np.uint64(0)), offsets[:-1])
+    least = np.minimum.reduceat(hashes, offsets[:-1])
     return np.argsort(least, kind="stable")
 
 
