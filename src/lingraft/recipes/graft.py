@@ -89,6 +89,12 @@ def _texts(recipe: GraftRecipe) -> _Texts:
 def text_path(reference: str) -> Path:
     """The file that a text field names; an asset is fetched when it is missing.
 
+    Args:
+        reference: A path, or `asset:NAME/FILE`.
+
+    Returns:
+        The path.
+
     Raises:
         ConfigError: `asset:` without a file.
         AssetError: The asset cannot be fetched.

@@ -24,7 +24,8 @@ from lingraft.vocabulary.probe import (
     run_probe,
     shuffled_blocks,
 )
-from lingraft.vocabulary.problem import TransferProblem
+from lingraft.vocabulary.problem import Rule, TransferProblem
+from lingraft.vocabulary.special_ids import carry_special_ids
 from lingraft.vocabulary.transfer import make_matrices, problem_for
 
 UNCHANGED = "unchanged"
@@ -218,7 +219,7 @@ def _probe_method(
     """Initialise by the method and train."""
     problem = problem_for(method, replace(contender.problem, seed=seed), contender.mode)
     rule = find_initializer(method)(problem)
-    adapted = _with_matrices(model.model, make_matrices(matrices, problem, rule, contender.mode))
+    adapted = _adapted(model.model, matrices, contender, problem, rule)
     blocks = _enough_blocks(corpus, contender.tokenizer, settings, settings.steps[-1], seed)
     measured = run_probe(
         adapted, contender.tokenizer, blocks, held_out, settings, steps=settings.steps, seed=seed
@@ -239,9 +240,7 @@ def _probe_unchanged(
     places: dict[str, dict[str, int]] = {}
     for contender in contenders:
         blank = find_initializer("mean")(contender.problem)
-        adapted = _with_matrices(
-            model.model, make_matrices(matrices, contender.problem, blank, contender.mode)
-        )
+        adapted = _adapted(model.model, matrices, contender, contender.problem, blank)
         steps = equal_compute_steps(model.model, adapted, settings.steps)
         places[contender.mode] = {
             str(ours): theirs for ours, theirs in zip(settings.steps, steps, strict=True)
@@ -253,9 +252,17 @@ def _probe_unchanged(
     return ProbeRun(method=UNCHANGED, mode=UNCHANGED, seed=seed, notes=notes, **measured)
 
 
-def _with_matrices(model: PreTrainedModel, matrices: EmbeddingMatrices) -> PreTrainedModel:
+def _adapted(
+    model: PreTrainedModel,
+    matrices: EmbeddingMatrices,
+    contender: Contender,
+    problem: TransferProblem,
+    rule: Rule,
+) -> PreTrainedModel:
+    """A copy of the model with the rule's rows."""
     adapted = copy.deepcopy(model)
-    write_embeddings(adapted, matrices)
+    write_embeddings(adapted, make_matrices(matrices, problem, rule, contender.mode))
+    carry_special_ids(adapted, contender.tokenizer, problem)
     return adapted
 
 
@@ -266,11 +273,7 @@ def _enough_blocks(
     steps: int,
     seed: int,
 ) -> Any:
-    """Blocks for `steps` steps without repeating text.
-
-    Raises:
-        CorpusError: The corpus has fewer.
-    """
+    """Blocks for `steps` steps without repeating text; CorpusError where the corpus has fewer."""
     blocks = shuffled_blocks(corpus, tokenizer, settings.block_length, seed)
     needed = steps * settings.batch_size
     if len(blocks) < needed:

@@ -40,6 +40,12 @@ def fused_plain(problem: TransferProblem) -> Rule:
     Bandwidth and ridge are chosen on a held-out fold; spellings of one word (`play`, ` Play`) stay on one side of
     it, since siblings would leak.
 
+    Args:
+        problem: The transfer to make.
+
+    Returns:
+        The rule for its new rows.
+
     Raises:
         TransferError: No donor, or too few anchors.
     """
