@@ -107,14 +107,14 @@ def save_llama(directory: Path, tokenizer: Any, *, tied: bool = True, padding: i
     tokenizer.save_pretrained(directory)
 
 
-def save_encoder(directory: Path, tokenizer: Any, *, width: int = 24) -> None:
+def save_encoder(directory: Path, tokenizer: Any, *, width: int = 24, padding: int = 4) -> None:
     """Save a one-layer random BERT."""
     import torch
     from transformers import BertConfig, BertModel
 
     torch.manual_seed(2)
     config = BertConfig(
-        vocab_size=len(tokenizer) + 4,
+        vocab_size=len(tokenizer) + padding,
         hidden_size=width,
         intermediate_size=32,
         num_hidden_layers=1,

@@ -212,6 +212,21 @@ def test_the_checkpoints_type_is_kept(world, option, expected):
     assert AutoModelForCausalLM.from_pretrained(world / "out").dtype == expected
 
 
+def test_a_marker_without_a_row(world):
+    """Gemma 3's text-only models have an image token beyond their matrix, as model and as donor."""
+    tokenizers = {"model": tiny_world.byte_bpe_tokenizer(), "donor": tiny_world.unigram_tokenizer()}
+    for tokenizer in tokenizers.values():
+        tokenizer.add_special_tokens({"additional_special_tokens": ["<image_soft_token>"]})
+    tiny_world.save_llama(world / "model", tokenizers["model"], padding=-1)
+    tiny_world.save_encoder(world / "donor", tokenizers["donor"], padding=-1)
+    assert transfer() == 0
+    assert logits(*reload(world / "out"), BASQUE).isfinite().all()
+    for mode in ("replace", "extend"):
+        assert transfer("--method", "mean", "--mode", mode, tokenizer="model", out=mode) == 0
+        before, after = logits(*reload(world / "model")), logits(*reload(world / mode))
+        assert torch.equal(after[..., : before.shape[-1]], before)
+
+
 # ---------------------------------------------------------------------------------------- files of a run
 
 

@@ -81,8 +81,8 @@ def read_pieces(tokenizer: PreTrainedTokenizerBase, size: int | None = None) -> 
 
     Args:
         tokenizer: Any fast tokenizer.
-        size: Rows of the embedding matrix; rows without a token are None. Not given: as many
-            as there are ids.
+        size: Rows of the embedding matrix; rows without a token are None. Special tokens beyond them that have no
+            named role are left out. Not given: as many as there are ids.
 
     Returns:
         A piece for each id, `[size]`; None for a hole or a padding row.
@@ -94,6 +94,10 @@ def read_pieces(tokenizer: PreTrainedTokenizerBase, size: int | None = None) -> 
     ids = dict(backend.vocabulary)
     added = {token["content"]: token for token in backend.added_tokens}
     ids.update({content: token["id"] for content, token in added.items()})
+    roles = special_roles(tokenizer)
+    if size is not None:
+        # Gemma 3's text-only models carry an image token beyond their matrix.
+        ids = {text: i for text, i in ids.items() if i < size or not _is_mere_marker(roles.get(i))}
     highest = max(ids.values(), default=-1)
     if highest < 0:
         raise TokenizerError("an empty vocabulary", "at least one token", "check the tokenizer's files")
@@ -103,7 +107,6 @@ def read_pieces(tokenizer: PreTrainedTokenizerBase, size: int | None = None) -> 
             "a row for each id",
             "use the tokenizer that belongs to this model",
         )
-    roles = special_roles(tokenizer)
     pieces: list[Piece | None] = [None] * (highest + 1 if size is None else size)
     for surface, token_id in ids.items():
         if token_id in roles:
@@ -116,6 +119,11 @@ def read_pieces(tokenizer: PreTrainedTokenizerBase, size: int | None = None) -> 
         else:
             pieces[token_id] = _piece(surface.encode(), token_id, surface, backend)
     return pieces
+
+
+def _is_mere_marker(roles: list[str] | None) -> bool:
+    """Whether a token is special, but neither bos, eos, pad nor any other named role."""
+    return bool(roles) and all(role.startswith("special:") for role in roles or ())
 
 
 def read_surface(surface: str, token_id: int, backend: Backend) -> Piece:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from lingraft.errors import TransferError
+from lingraft.errors import TokenizerError, TransferError
 from lingraft.tokenizers.overlap import match_vocabularies
 from lingraft.tokenizers.pieces import Piece, read_pieces
 from lingraft.tokenizers.splitting import split_pieces
@@ -59,13 +59,15 @@ def read_donor_pieces(embeddings: Tensor, donor_tokenizer: PreTrainedTokenizerBa
     Raises:
         TransferError: An id without a row, or a row with NaN or infinity.
     """
-    largest = max(donor_tokenizer.get_vocab().values())
-    if largest >= len(embeddings):
+    try:
+        pieces = read_pieces(donor_tokenizer, len(embeddings))
+    except TokenizerError as error:
+        largest = max(donor_tokenizer.get_vocab().values())
         raise TransferError(
             f"donor tokenizer with id {largest} beside a matrix of {len(embeddings)} rows",
             "a row for every id",
             "give the tokenizer that belongs to the donor",
-        )
+        ) from error
     finite = torch.isfinite(embeddings.sum(dim=1, dtype=torch.float32))
     if not bool(finite.all()):
         raise TransferError(
@@ -73,7 +75,7 @@ def read_donor_pieces(embeddings: Tensor, donor_tokenizer: PreTrainedTokenizerBa
             "finite embeddings",
             "check the donor's checkpoint",
         )
-    return read_pieces(donor_tokenizer, len(embeddings))
+    return pieces
 
 
 def donor_vectors(
