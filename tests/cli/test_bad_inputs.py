@@ -174,6 +174,30 @@ def test_the_corrected_command_works_in_the_same_place(world):
     assert (world / "out" / "model.safetensors").is_file()
 
 
+@pytest.mark.parametrize(
+    "spoilt",
+    [["--corpus", "copus.txt"], ["--held-out", "held.txt"], ["--donor", "./donro"], ["--methods", "slat"]],
+)
+def test_a_comparison_leaves_nothing_that_would_stop_the_corrected_one(world, capsys, spoilt):
+    arguments = [
+        "vocab",
+        "compare",
+        "--model",
+        "model",
+        "--tokenizer",
+        "target",
+        "--donor",
+        "donor",
+        "--out",
+        "out",
+    ]
+    arguments += ["--corpus", "corpus.txt", "--held-out", "corpus.txt", "--methods", "salt"]
+    assert main([*arguments, *spoilt]) == 2
+    line = capsys.readouterr().err
+    assert line.count("\n") == 1 and spoilt[1].strip("./") in line
+    assert not (world / "out").exists()
+
+
 # ------------------------------------------------------------------------------------- what is not fatal
 
 

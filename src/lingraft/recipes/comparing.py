@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lingraft.errors import ConfigError
-from lingraft.files import open_run_directory
+from lingraft.files import find_run, open_run_directory
 from lingraft.models.embeddings import read_embeddings
 from lingraft.recipes.inputs import (
     VocabularyInputs,
@@ -71,12 +71,14 @@ def run_comparison(
             f"--modes {','.join(modes)}", "replace, extend, or both", "name them with a comma between"
         )
     command = {**options, "settings": asdict(settings)}
-    if open_run_directory(out, command) and (out / "result.json").exists():
+    if find_run(out, command) and (out / "result.json").exists():
         return read_result(out), (out / "table.md").read_text(encoding="utf-8").splitlines()
     held_out = _held_out(options)
     inputs = {mode: _load(options, mode, device) for mode in modes}
     first = inputs[modes[0]]
     contenders = [_contender(inputs[mode], mode, options) for mode in modes]
+    # Only now: bad input must not leave a directory that the corrected command would find taken.
+    open_run_directory(out, command)
     runs = compare_methods(
         first.model,
         contenders,
