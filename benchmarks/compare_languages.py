@@ -10,9 +10,13 @@ continues a killed run; --page is written anew after each language from whatever
 
 import argparse
 import json
+import os
 import platform
 import time
 from pathlib import Path
+
+# Before torch starts its threads: spinning ones slow each other down on a machine with other work.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import torch
 

@@ -44,6 +44,8 @@ def quiet_libraries() -> None:
         "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1",
         "DATASETS_VERBOSITY": "error",
         "TOKENIZERS_PARALLELISM": "false",
+        # Threads that spin while they wait slow each other down several times on a machine with other work.
+        "OMP_WAIT_POLICY": "passive",
     }.items():
         os.environ.setdefault(name, value)
 

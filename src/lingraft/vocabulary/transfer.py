@@ -126,7 +126,7 @@ def transfer_vocabulary(
     rule = find_initializer(chosen)(problem)
     new_matrices = make_matrices(matrices, problem, rule, mode)
     provenance = provenance_table(problem, rule, new_matrices.input)
-    write_embeddings(model.model, new_matrices)
+    write_embeddings(model.model, new_matrices, copy=False)
     carry_special_ids(model.model, adapted, problem)
     return TransferResult(
         model=model.model,
