@@ -7,6 +7,7 @@ from lingraft.assets.cache import cache_root, locked
 from lingraft.errors import ModelError
 from lingraft.files import sha256_of
 from lingraft.models.checkpoints import refuse_pickle
+from lingraft.progress import progress_task
 
 _HUB_ID = re.compile(r"(?P<name>[\w.-]+(?:/[\w.-]+)?)(?:@(?P<revision>[\w./-]+))?")
 _TOKENIZER_FILES = ["*.json", "*.jinja", "*.model", "*.txt"]
@@ -43,7 +44,13 @@ def resolve_reference(
     from lingraft.assets.catalog import fetch_asset, find_asset, is_asset_name
 
     if is_asset_name(reference):
-        return find_asset(reference) or fetch_asset(reference, accept_terms=accept_terms).path
+        found = find_asset(reference)
+        if found is None:
+            with progress_task(f"fetching {reference}") as advance:
+                found = fetch_asset(
+                    reference, accept_terms=accept_terms, report=lambda line: advance(0, line)
+                ).path
+        return found
     match = _HUB_ID.fullmatch(reference)
     looks_like_path = reference.startswith((".", "~", "/")) or path.suffix in {
         ".gguf",
