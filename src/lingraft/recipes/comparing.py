@@ -1,5 +1,6 @@
 """Run a comparison of vocabulary methods from references, and write its page."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -20,7 +21,7 @@ from lingraft.reports.page import write_page
 from lingraft.reports.result import RunResult, collect_provenance, read_result, write_result
 from lingraft.tokenizers.adapting import adapt_tokenizer
 from lingraft.vocabulary.building import AuxiliaryOptions, build_problem
-from lingraft.vocabulary.compare import Contender, compare_methods, summarise
+from lingraft.vocabulary.compare import Contender, compare_methods, require_enough_text, summarise
 from lingraft.vocabulary.comparison_report import (
     comparison_metrics,
     comparison_sections,
@@ -63,13 +64,16 @@ def run_comparison(
     Raises:
         LingraftError: A bad option or input.
     """
-    methods, modes = list(options["methods"]), list(options["modes"])
+    methods, modes = (list(dict.fromkeys(options[name])) for name in ("methods", "modes"))
+    if not methods:
+        raise ConfigError("no --methods", "at least one", "name them with a comma between")
     for method in methods:
         find_initializer(method)
     if not set(modes) <= {"replace", "extend"} or not modes:
         raise ConfigError(
             f"--modes {','.join(modes)}", "replace, extend, or both", "name them with a comma between"
         )
+    _check_rates(settings)
     command = {**options, "settings": asdict(settings)}
     if find_run(out, command) and (out / "result.json").exists():
         return read_result(out), (out / "table.md").read_text(encoding="utf-8").splitlines()
@@ -77,6 +81,7 @@ def run_comparison(
     inputs = {mode: _load(options, mode, device) for mode in modes}
     first = inputs[modes[0]]
     contenders = [_contender(inputs[mode], mode, options) for mode in modes]
+    require_enough_text(first.model, contenders, first.corpus or [], settings)
     # Only now: bad input must not leave a directory that the corrected command would find taken.
     open_run_directory(out, command)
     runs = compare_methods(
@@ -118,6 +123,17 @@ def run_comparison(
     )
     write_result(out, result)
     return result, tables
+
+
+def _check_rates(settings: ProbeSettings) -> None:
+    """A rate below zero climbs the loss, and nothing further down objects."""
+    rates = {
+        "--learning-rate": settings.learning_rate,
+        "--embedding-learning-rate": settings.embedding_learning_rate,
+    }
+    for option, rate in rates.items():
+        if rate is not None and not 0 < rate < math.inf:
+            raise ConfigError(f"{option} {rate:g}", "a positive number", "for instance 3e-4")
 
 
 def _held_out(options: Mapping[str, Any]) -> dict[str, list[str]]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from lingraft.errors import CorpusError, TransferError
+from lingraft.errors import TransferError
 from lingraft.files import fingerprint, write_json
 from lingraft.models.embeddings import EmbeddingMatrices, read_embeddings, write_embeddings
 from lingraft.models.loading import LoadedModel
@@ -20,9 +20,9 @@ from lingraft.vocabulary.initializers import find_initializer
 from lingraft.vocabulary.probe import (
     ProbeRun,
     ProbeSettings,
+    enough_blocks,
     equal_compute_steps,
     run_probe,
-    shuffled_blocks,
 )
 from lingraft.vocabulary.problem import Rule, TransferProblem
 from lingraft.vocabulary.special_ids import carry_special_ids
@@ -99,12 +99,13 @@ def compare_methods(
 
     Raises:
         CorpusError: The corpus is too small for the longest probe.
-        TransferError: No seed, or no contender.
+        TransferError: No seed, no method, or no contender.
     """
-    if not contenders or seeds < 1:
-        raise TransferError(
-            "nothing to compare", "at least one mode and one seed", "give --modes and --seeds"
-        )
+    if not contenders or not methods or seeds < 1:
+        needed = "at least one method, one mode and one seed"
+        raise TransferError("nothing to compare", needed, "give --methods, --modes and --seeds")
+    # A method named twice would count as another seed and make intervals too narrow.
+    methods = list(dict.fromkeys(methods))
     matrices = read_embeddings(model.model)
     plan: list[tuple[Contender | None, str, int]] = [
         (contender, method, seed)
@@ -127,6 +128,27 @@ def compare_methods(
         write_json(file, {"fingerprint": key, "run": run.as_json()})
         runs.append(run)
     return runs
+
+
+def require_enough_text(
+    model: LoadedModel, contenders: Sequence[Contender], corpus: Sequence[str], settings: ProbeSettings
+) -> None:
+    """Refuse, before anything is trained or written, a corpus that some probe would use up.
+
+    Args:
+        model: The source model; not changed.
+        contenders: One a mode.
+        corpus: Training documents.
+        settings: The training all get.
+
+    Raises:
+        CorpusError: The corpus is too small for the longest probe.
+    """
+    places = _places(model, read_embeddings(model.model), contenders, settings)
+    for contender in contenders:
+        enough_blocks(corpus, contender.tokenizer, settings, settings.steps[-1], 0)
+    most = max(step for by_step in places.values() for step in by_step.values())
+    enough_blocks(corpus, model.tokenizer, settings, most, 0)
 
 
 def summarise(runs: Sequence[ProbeRun], settings: ProbeSettings) -> list[ComparedMethod]:
@@ -220,7 +242,7 @@ def _probe_method(
     problem = problem_for(method, replace(contender.problem, seed=seed), contender.mode)
     rule = find_initializer(method)(problem)
     adapted = _adapted(model.model, matrices, contender, problem, rule)
-    blocks = _enough_blocks(corpus, contender.tokenizer, settings, settings.steps[-1], seed)
+    blocks = enough_blocks(corpus, contender.tokenizer, settings, settings.steps[-1], seed)
     measured = run_probe(
         adapted, contender.tokenizer, blocks, held_out, settings, steps=settings.steps, seed=seed
     )
@@ -237,6 +259,21 @@ def _probe_unchanged(
     seed: int,
 ) -> ProbeRun:
     """Train the model as it is, and score it wherever its compute equals an adapted model's."""
+    places = _places(model, matrices, contenders, settings)
+    wanted = sorted({step for by_step in places.values() for step in by_step.values()})
+    blocks = enough_blocks(corpus, model.tokenizer, settings, wanted[-1], seed)
+    measured = run_probe(model.model, model.tokenizer, blocks, held_out, settings, steps=wanted, seed=seed)
+    notes = {"equal_compute_steps": places}
+    return ProbeRun(method=UNCHANGED, mode=UNCHANGED, seed=seed, notes=notes, **measured)
+
+
+def _places(
+    model: LoadedModel,
+    matrices: EmbeddingMatrices,
+    contenders: Sequence[Contender],
+    settings: ProbeSettings,
+) -> dict[str, dict[str, int]]:
+    """Mode to an adapted model's step to the unchanged model's step of equal compute."""
     places: dict[str, dict[str, int]] = {}
     for contender in contenders:
         blank = find_initializer("mean")(contender.problem)
@@ -245,11 +282,7 @@ def _probe_unchanged(
         places[contender.mode] = {
             str(ours): theirs for ours, theirs in zip(settings.steps, steps, strict=True)
         }
-    wanted = sorted({step for by_step in places.values() for step in by_step.values()})
-    blocks = _enough_blocks(corpus, model.tokenizer, settings, wanted[-1], seed)
-    measured = run_probe(model.model, model.tokenizer, blocks, held_out, settings, steps=wanted, seed=seed)
-    notes = {"equal_compute_steps": places}
-    return ProbeRun(method=UNCHANGED, mode=UNCHANGED, seed=seed, notes=notes, **measured)
+    return places
 
 
 def _adapted(
@@ -264,22 +297,3 @@ def _adapted(
     write_embeddings(adapted, make_matrices(matrices, problem, rule, contender.mode))
     carry_special_ids(adapted, contender.tokenizer, problem)
     return adapted
-
-
-def _enough_blocks(
-    corpus: Sequence[str],
-    tokenizer: PreTrainedTokenizerBase,
-    settings: ProbeSettings,
-    steps: int,
-    seed: int,
-) -> Any:
-    """Blocks for `steps` steps without repeating text; CorpusError where the corpus has fewer."""
-    blocks = shuffled_blocks(corpus, tokenizer, settings.block_length, seed)
-    needed = steps * settings.batch_size
-    if len(blocks) < needed:
-        raise CorpusError(
-            f"a corpus of {len(blocks)} blocks of {settings.block_length} tokens",
-            f"{needed} for {steps} steps of {settings.batch_size} without repetition",
-            "give more text, or fewer --probe-steps, a smaller --batch-size or --block-length",
-        )
-    return blocks[:needed]

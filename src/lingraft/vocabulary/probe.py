@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from lingraft.errors import CorpusError
 from lingraft.evaluation.likelihood import bits_per_byte
 from lingraft.training.causal import pack_blocks, train_causal, training_flops
 from lingraft.training.packing import block_order
@@ -94,6 +95,39 @@ def shuffled_blocks(
     """
     order = np.random.default_rng(seed).permutation(len(texts))
     return pack_blocks([texts[i] for i in order], tokenizer, block_length)
+
+
+def enough_blocks(
+    corpus: Sequence[str],
+    tokenizer: PreTrainedTokenizerBase,
+    settings: ProbeSettings,
+    steps: int,
+    seed: int,
+) -> NDArray[np.int32]:
+    """Blocks `[steps x batch_size, block_length]`, no text twice.
+
+    Args:
+        corpus: Training documents.
+        tokenizer: What cuts them.
+        settings: The training.
+        steps: How many steps the blocks are for.
+        seed: Of the documents' order.
+
+    Returns:
+        The first blocks of the shuffled documents.
+
+    Raises:
+        CorpusError: The corpus has fewer blocks.
+    """
+    blocks = shuffled_blocks(corpus, tokenizer, settings.block_length, seed)
+    needed = steps * settings.batch_size
+    if len(blocks) < needed:
+        raise CorpusError(
+            f"a corpus of {len(blocks)} blocks of {settings.block_length} tokens",
+            f"{needed} for {steps} steps of {settings.batch_size} without repetition",
+            "give more text, or fewer --probe-steps, a smaller --batch-size or --block-length",
+        )
+    return blocks[:needed]
 
 
 def run_probe(
