@@ -11,7 +11,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from lingraft.assets.catalog import fetch_asset, find_asset
 from lingraft.errors import ConfigError
 from lingraft.evaluation.likelihood import bits_per_byte
-from lingraft.files import open_run_directory, write_json
+from lingraft.files import find_run, open_run_directory, write_json
 from lingraft.models.loading import LoadedModel, load_model
 from lingraft.models.saving import save_checkpoint
 from lingraft.recipes.graft_report import write_graft_report
@@ -19,6 +19,7 @@ from lingraft.recipes.inputs import VocabularyInputs, load_inputs, read_corpus, 
 from lingraft.recipes.schema import GraftRecipe
 from lingraft.reports.result import RunResult, read_result
 from lingraft.training.causal import pack_blocks, train_causal, training_flops
+from lingraft.vocabulary.initializers import find_initializer
 from lingraft.vocabulary.inspection import inspect_vocabulary
 from lingraft.vocabulary.transfer import transfer_vocabulary
 
@@ -52,8 +53,10 @@ def run_graft(
     Raises:
         LingraftError: A bad recipe or input.
     """
-    if open_run_directory(out, recipe.model_dump(mode="json")) and (out / "result.json").exists():
+    if find_run(out, recipe.model_dump(mode="json")) and (out / "result.json").exists():
         return read_result(out)
+    if recipe.method != "auto":
+        find_initializer(recipe.method)
     say("fetching")
     texts = _texts(recipe)
     stages: dict[str, dict[str, Any]] = {}
@@ -196,8 +199,10 @@ def _train(
     also: list[int] | None = None,
 ) -> dict[str, Any]:
     """Continued pre-training with scores before and after."""
-    say(f"{name}: {steps} steps of {recipe.batch_size} x {recipe.block_length} tokens")
     blocks = pack_blocks(corpus, tokenizer, recipe.block_length)
+    # Only now: bad input must not leave a directory that the corrected recipe would find taken.
+    open_run_directory(directory.parent, recipe.model_dump(mode="json"))
+    say(f"{name}: {steps} steps of {recipe.batch_size} x {recipe.block_length} tokens")
 
     def evaluate(_: int, current: PreTrainedModel) -> dict[str, Any]:
         scored = {

@@ -68,7 +68,7 @@ def read_recipe(path: Path, changes: dict[str, Any] | None = None) -> GraftRecip
             f"recipe {path} holds a {type(content).__name__}", "a mapping", "see the built-in recipe"
         )
     try:
-        return GraftRecipe(**{**content, **(changes or {})})
+        return GraftRecipe.model_validate({**content, **(changes or {})})
     except ValidationError as error:
         faults = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
         raise ConfigError(
