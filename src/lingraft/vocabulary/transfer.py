@@ -198,8 +198,12 @@ def _final_states(model: LoadedModel, corpus: Iterable[str] | None, method: str)
 
 
 def problem_for(method: str, problem: TransferProblem, mode: Mode) -> TransferProblem:
-    """The problem as the method sees it: WECHSEL copies no overlap when it replaces a vocabulary."""
-    return without_overlap_copy(problem) if method in COPIES_NO_OVERLAP and mode == "replace" else problem
+    """The problem as the method sees it: WECHSEL copies no overlap when it replaces a vocabulary.
+
+    `wechsel+unigram` copies none either; without kept rows there is no level to shift to, and the rule says so.
+    """
+    base = method.removesuffix(SHIFT_SUFFIX)
+    return without_overlap_copy(problem) if base in COPIES_NO_OVERLAP and mode == "replace" else problem
 
 
 def make_matrices(
