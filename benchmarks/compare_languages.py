@@ -21,7 +21,6 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 import torch
 
 from lingraft.assets.catalog import fetch_asset, find_asset
-from lingraft.progress import progress_enabled
 from lingraft.recipes.comparing import run_comparison
 from lingraft.vocabulary.probe import ProbeSettings
 
@@ -151,11 +150,10 @@ def main() -> None:
     )
     started = time.monotonic()
     page = [f"Machine: {platform.processor() or platform.machine()}, {torch.get_num_threads()} threads.", ""]
-    with progress_enabled(True):
-        for language in arguments.languages.split(","):
-            page += [f"## {language.capitalize()}", "", *compare(language, arguments, settings), ""]
-            if arguments.page is not None:
-                arguments.page.write_text("\n".join(page), encoding="utf-8")
+    for language in arguments.languages.split(","):
+        page += [f"## {language.capitalize()}", "", *compare(language, arguments, settings), ""]
+        if arguments.page is not None:
+            arguments.page.write_text("\n".join(page), encoding="utf-8")
     print(f"{(time.monotonic() - started) / 60:.0f} minutes")
 
 
