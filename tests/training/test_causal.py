@@ -187,6 +187,8 @@ def test_plans_that_do_not_fit() -> None:
         ({"steps": 0}, "steps 0"),
         ({"schedule": "sine"}, "schedule 'sine'"),
         ({"precision": "float16"}, "precision 'float16'"),
+        ({"learning_rate": -1e-3}, "learning_rate -0.001"),
+        ({"embedding_learning_rate": float("inf")}, "embedding_learning_rate inf"),
     ]:
         with pytest.raises(TrainingError, match=message):
             train_causal(tiny_llama(), blocks(), **OPTIONS | changed)

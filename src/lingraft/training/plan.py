@@ -1,6 +1,7 @@
 """What a training is to do, checked before it starts, and what identifies it when it is started again."""
 
 import hashlib
+import math
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -46,6 +47,10 @@ class TrainingPlan:
                 raise TrainingError(
                     f"{name} {getattr(self, name)}", f"{least} or more", "give another number"
                 )
+        for name in ("learning_rate", "embedding_learning_rate"):
+            rate = getattr(self, name)
+            if not (math.isfinite(rate) and rate >= 0):
+                raise TrainingError(f"{name} {rate}", "a number from 0 up", "give another rate")
         if self.precision not in ("float32", "bf16-autocast", "bfloat16"):
             raise TrainingError(
                 f"precision {self.precision!r}", "float32, bf16-autocast or bfloat16", "give one of them"
