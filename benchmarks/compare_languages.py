@@ -3,7 +3,8 @@
     python benchmarks/compare_languages.py --out runs/evidence [--languages basque,german,swahili]
         [--swahili DIRECTORY] [--probe-steps 50,500] [--seeds 2] [--page docs/results/vocabulary_comparison.md]
 
-Basque and German are LibreOffice Help, fetched through the asset catalogue; Swahili is a directory of parallel news
+Basque and German are LibreOffice Help, fetched through the asset catalogue (so is any other of its languages, by its
+code: settings are chosen on one that the page does not report); Swahili is a directory of parallel news
 with train.sw, test.sw and test.en, which this project does not carry. Every finished probe is kept, so the same command
 continues a killed run; --page is written anew after each language from whatever is finished.
 """
@@ -59,7 +60,7 @@ def help_text(language: str) -> dict[str, Path]:
 def texts_of(language: str, swahili: Path) -> dict[str, Path]:
     """Corpus, held-out target text and held-out English of a language."""
     if language != "swahili":
-        return help_text({"basque": "eu", "german": "de"}[language])
+        return help_text({"basque": "eu", "german": "de"}.get(language, language))
     # A suffix is what says how a file is read.
     copies = {}
     for name, file in (("corpus", "train.sw"), ("held_out", "test.sw"), ("english", "test.en")):

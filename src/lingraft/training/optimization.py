@@ -2,10 +2,11 @@
 
 import math
 from collections.abc import Callable, Iterable
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import nn
+from torch.optim.adamw import adamw
 
 Schedule = Literal["constant", "cosine", "linear"]
 
@@ -96,23 +97,67 @@ class MasterAdamW(torch.optim.AdamW):
         self._model_parameters = [p for group in groups for p in group["params"]]
         self._masters = [nn.Parameter(masters[id(p)]) for p in self._model_parameters]
         by_id = {id(p): master for p, master in zip(self._model_parameters, self._masters, strict=True)}
+        self.grad_scale: torch.Tensor | None = None
         super().__init__(
-            [{**group, "params": [by_id[id(p)] for p in group["params"]]} for group in groups], **options
+            [{**group, "params": [by_id[id(p)] for p in group["params"]]} for group in groups],
+            fused=True,
+            **options,
         )
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> Any:
-        """Step the masters with the model's gradients; write them back in the model's dtype."""
-        moved = [
-            (p, m) for p, m in zip(self._model_parameters, self._masters, strict=True) if p.grad is not None
-        ]
-        for parameter, master in moved:
-            master.grad = parameter.grad.float()
-        result = super().step(closure)
-        for parameter, master in moved:
-            parameter.copy_(master)
-            master.grad = None
+        """Step the masters with the model's gradients; write them back in the model's dtype.
+
+        Gradients are divided by `grad_scale`, where it is set, on their way through the kernel: clipping costs nothing.
+        """
+        result = None if closure is None else closure()
+        by_master = dict(zip(map(id, self._masters), self._model_parameters, strict=True))
+        for group in self.param_groups:
+            pairs = [(by_master[id(master)], master) for master in group["params"]]
+            for together in self._portions([pair for pair in pairs if pair[0].grad is not None]):
+                self._step_together(group, together)
         return result
+
+    def _portions(
+        self, pairs: list[tuple[nn.Parameter, nn.Parameter]]
+    ) -> list[list[tuple[nn.Parameter, nn.Parameter]]]:
+        """One tensor at a time on a processor, whose caches then hold it; all at once where a launch costs more."""
+        if pairs and pairs[0][0].device.type == "cpu":
+            return [[pair] for pair in pairs]
+        return [pairs] if pairs else []
+
+    def _step_together(self, group: dict[str, Any], pairs: list[tuple[nn.Parameter, nn.Parameter]]) -> None:
+        parameters, masters = [p for p, _ in pairs], [m for _, m in pairs]
+        states = [self._state_of(master) for master in masters]
+        beta1, beta2 = group["betas"]
+        adamw(
+            masters,  # type: ignore[arg-type]
+            [cast(torch.Tensor, p.grad).float() for p in parameters],
+            [state["exp_avg"] for state in states],
+            [state["exp_avg_sq"] for state in states],
+            [],
+            [state["step"] for state in states],
+            fused=True,
+            amsgrad=False,
+            maximize=False,
+            beta1=beta1,
+            beta2=beta2,
+            lr=group["lr"],
+            weight_decay=group["weight_decay"],
+            eps=group["eps"],
+            grad_scale=self.grad_scale,
+        )
+        for parameter, master in pairs:
+            parameter.copy_(master)
+
+    def _state_of(self, master: nn.Parameter) -> dict[str, torch.Tensor]:
+        """AdamW's state of a tensor, made when it first learns."""
+        state: dict[str, torch.Tensor] = self.state[master]
+        if not state:
+            state["step"] = torch.zeros((), dtype=torch.float32, device=master.device)
+            state["exp_avg"] = torch.zeros_like(master)
+            state["exp_avg_sq"] = torch.zeros_like(master)
+        return state
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Clear the gradients of the model's own parameters."""

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -158,7 +158,7 @@ class CausalTrainer(Trainer):
                 "eps": self.args.adam_epsilon,
             }
             if self.masters is not None:
-                self.optimizer = MasterAdamW(groups, self.masters, fused=True, **options)
+                self.optimizer = MasterAdamW(groups, self.masters, **options)
             else:
                 self.optimizer = torch.optim.AdamW(groups, fused=True, **options)
         return self.optimizer
@@ -204,13 +204,18 @@ class CausalTrainer(Trainer):
         return loss
 
     def _clip_grad_norm(self, model: Any) -> torch.Tensor:
-        """Clip as Trainer does, but leave the gradients alone where they are within bounds."""
-        gradients = [p.grad for p in model.parameters() if p.grad is not None]
-        norm = torch.nn.utils.get_total_norm(gradients)
-        if not norm <= self.args.max_grad_norm:
-            torch.nn.utils.clip_grads_with_norm_(
-                [p for p in model.parameters() if p.grad is not None], self.args.max_grad_norm, norm
-            )
+        """Clip as Trainer does, but leave the gradients alone where they are within bounds.
+
+        An optimiser that scales gradients on their way through its kernel is told the scale instead.
+        """
+        learning = [p for p in model.parameters() if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm([cast(torch.Tensor, p.grad) for p in learning])
+        beyond = not norm <= self.args.max_grad_norm
+        optimizer = getattr(self.optimizer, "optimizer", self.optimizer)
+        if isinstance(optimizer, MasterAdamW):
+            optimizer.grad_scale = norm.float() / self.args.max_grad_norm if beyond else None
+        elif beyond:
+            torch.nn.utils.clip_grads_with_norm_(learning, self.args.max_grad_norm, norm)
         return norm
 
     def settle_loss(self) -> None:
