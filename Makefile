@@ -40,7 +40,7 @@ $(BIN)/python:
 # torch comes first and alone, so that nothing else chooses its build.
 $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) install --quiet torch==2.13.0
-	$(PIP) install --quiet --editable ".[all]"
+	$(PIP) install --quiet --editable ".[train,fasttext,corpora,gguf]"
 	@touch $@
 
 # The last two need the library fasttext to install, which does not build against this numpy. The functions
