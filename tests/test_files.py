@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import textwrap
 from collections import namedtuple
 from pathlib import Path
@@ -58,11 +57,11 @@ class TestReplacing:
         assert path.read_text() == "old"
         assert listing(tmp_path) == ["a.txt"]
 
-    @pytest.mark.parametrize("place", ["write", "fsync", "mkstemp"])
+    @pytest.mark.parametrize("place", ["write", "fsync", "touch"])
     def test_a_full_disk_is_one_line_and_nothing_half_written(self, tmp_path, monkeypatch, place):
         path = tmp_path / "a.json"
         write_json(path, {"old": 1})
-        target = {"write": (Path, "write_text"), "fsync": (os, "fsync")}.get(place, (tempfile, "mkstemp"))
+        target = {"write": (Path, "write_text"), "fsync": (os, "fsync")}.get(place, (Path, "touch"))
         monkeypatch.setattr(*target, no_space)
         with pytest.raises(
             OutputError, match=r"could not write .*a\.json: No space left on device"
@@ -243,7 +242,7 @@ def run_and_kill(program):
 class TestModesAndErrors:
     @pytest.mark.parametrize("mask", [0o022, 0o027, 0o002])
     def test_modes_follow_the_umask(self, tmp_path, mask):
-        """safetensors makes files for their owner alone, and so does `mkstemp`."""
+        """safetensors makes files for their owner alone, and a file of ours begins as such."""
         before = os.umask(mask)
         try:
             with replacing_directory(tmp_path / "model") as temporary:
@@ -350,3 +349,18 @@ def test_leftovers_beside_the_directory_are_those_of_its_name(tmp_path):
     assert open_run_directory(tmp_path / "out", {"seed": 0}) is False
     left = listing(tmp_path)
     assert len(left) == 3 and "out" in left and all("other" in name for name in left if name != "out")
+
+
+@pytest.mark.parametrize(("maker", "making"), [(replacing, "touch"), (replacing_directory, "mkdir")])
+def test_an_interruption_the_moment_after_the_temporary_is_made(tmp_path, monkeypatch, maker, making):
+    real = getattr(Path, making)
+
+    def interrupted(path, *arguments, **options):
+        real(path, *arguments, **options)
+        if path.name.endswith(".part"):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, making, interrupted)
+    with pytest.raises(KeyboardInterrupt), maker(tmp_path / "out"):
+        raise AssertionError("the block must not begin")
+    assert listing(tmp_path) == []

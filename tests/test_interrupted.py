@@ -287,6 +287,59 @@ def test_two_at_once(server, world, uninterrupted, monkeypatch):
     assert added(world) == {"out"}
 
 
+def compare(out="compared"):
+    return [
+        *("vocab", "compare", "--model", "model", "--tokenizer", "trim:target", "--donor", "donor"),
+        *("--corpus", "corpus.txt", "--held-out", "heldout.txt", "--methods", "salt,mean"),
+        *("--modes", "replace,extend", "--new-tokens", "20", "--probe-steps", "1,3", "--seeds", "2"),
+        *("--batch-size", "1", "--block-length", "8", "--precision", "float32", "--out", out),
+    ]
+
+
+def compared(world):
+    """The table, and every probe without the seconds that it took."""
+    probes = {}
+    for file in (world / "compared" / "probes").iterdir():
+        probes[file.name] = json.loads(file.read_text(encoding="utf-8"))
+        del probes[file.name]["run"]["seconds"]
+    return (world / "compared" / "table.md").read_text(encoding="utf-8"), probes
+
+
+def test_a_comparison_killed_again_and_again_ends_with_the_same_table(server, world, template, tmp_path):
+    """SIGKILL at random times of the real command; probes that were finished stay as they are."""
+    undisturbed = tmp_path / "undisturbed"
+    shutil.copytree(template, undisturbed)
+    for place in (world, undisturbed):
+        tiny_world.write_lines(place / "heldout.txt", tiny_world.TARGET_TEXTS[:2])
+    begin = time.monotonic()
+    assert server.run(undisturbed, compare()) == 0, server.said("stderr")
+    seconds = time.monotonic() - begin
+    generator = random.Random(20260202)
+    deaths, kept = 0, {}
+    for _ in range(8):
+        child = server.start(world, compare())
+        time.sleep(generator.uniform(0.1, 0.5) * seconds)
+        deaths += server.send(child, signal.SIGKILL) == -signal.SIGKILL
+        stamps = {file: file.stat().st_mtime_ns for file in (world / "compared").glob("probes/*.json")}
+        assert {file: stamps[file] for file in kept} == kept
+        kept = stamps
+        if (world / "compared" / "result.json").exists():
+            break
+    assert deaths >= 2
+    assert server.run(world, compare()) == 0, server.said("stderr")
+    assert compared(world) == compared(undisturbed)
+    assert len(compared(world)[1]) == 10
+
+
+def test_the_same_command_over_changed_text_is_another_run(server, world):
+    """A finished run is known by what its files held, not by their names alone."""
+    assert server.run(world, transfer()) == 0, server.said("stderr")
+    with (world / "corpus.txt").open("a", encoding="utf-8") as file:
+        file.write("Beste lerro bat.\n")
+    assert server.run(world, transfer()) == 2
+    assert "differs in: content of corpus" in server.said("stderr")
+
+
 @pytest.mark.parametrize("wait_for_writing", [True, False])
 def test_the_real_command_killed_from_outside(world, uninterrupted, server, wait_for_writing):
     """A process of its own, killed while it loads or as soon as it has begun to write."""

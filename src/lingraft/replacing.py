@@ -5,8 +5,8 @@ import errno
 import os
 import platform
 import re
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -38,14 +38,10 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         OutputError: The disk is full, or the directory cannot be written.
     """
+    temporary = _part_of(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=_part_prefix(path), suffix=".part", dir=path.parent)
-    except OSError as error:
-        raise output_error(path, error) from error
-    os.close(handle)
-    temporary = Path(name)
-    try:
+        temporary.touch(mode=0o600, exist_ok=False)
         yield temporary
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
@@ -55,7 +51,8 @@ def replacing(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise output_error(path, error) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
 
 
 @contextlib.contextmanager
@@ -71,14 +68,11 @@ def replacing_directory(directory: Path) -> Iterator[Path]:
     Raises:
         OutputError: The disk is full, or the directory cannot be written.
     """
+    temporary = _part_of(directory)
     try:
         directory.parent.mkdir(parents=True, exist_ok=True)
         remove_leftovers(directory.parent, of=directory.name)
-        prefix = _part_prefix(directory)
-        temporary = Path(tempfile.mkdtemp(prefix=prefix, suffix=".part", dir=directory.parent))
-    except OSError as error:
-        raise output_error(directory, error) from error
-    try:
+        temporary.mkdir(mode=0o700)
         yield temporary
         _settle(temporary)
         temporary.replace(directory)
@@ -130,9 +124,12 @@ def _operating_system_error(error: Exception) -> OSError | None:
     return OSError(int(match[1]), os.strerror(int(match[1]))) if match else None
 
 
-def _part_prefix(path: Path) -> str:
-    """Name the temporary file after its maker, so that `remove_leftovers` can tell who still lives."""
-    return f".{path.name}.{platform.node()}-{os.getpid()}."
+def _part_of(path: Path) -> Path:
+    """Name what becomes `path` after its maker, so that `remove_leftovers` can tell who still lives.
+
+    It is named before it is made, so that an interruption at any moment finds the name to remove.
+    """
+    return path.parent / f".{path.name}.{platform.node()}-{os.getpid()}.{secrets.token_hex(4)}.part"
 
 
 def remove_leftovers(directory: Path, *, of: str | None = None) -> None:

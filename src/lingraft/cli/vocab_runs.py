@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lingraft.contents import with_contents
 from lingraft.files import find_run, require_free_space, require_replaceable
 from lingraft.models.embeddings import read_embeddings
 from lingraft.recipes.inputs import VocabularyInputs, auxiliary_space, load_inputs, read_lexicon
@@ -38,7 +39,8 @@ def run_transfer(options: Mapping[str, Any], *, out: Path, device: str) -> RunRe
     )
     if config.method != "auto":
         find_initializer(config.method)
-    if find_run(out, options):
+    command = with_contents(options)
+    if find_run(out, command):
         return read_result(out)
     require_replaceable(out)
     # Small inputs first: a wrong path among them should not wait for a model to load.
@@ -73,7 +75,7 @@ def run_transfer(options: Mapping[str, Any], *, out: Path, device: str) -> RunRe
     )
     revisions: list[InputRevision] = inputs.revisions
     read = {} if inputs.corpus is None else {"documents": len(inputs.corpus), **inputs.bad_lines}
-    return write_transfer(out, result, options=options, inputs=revisions, corpus_counts=read)
+    return write_transfer(out, result, options=options, command=command, inputs=revisions, corpus_counts=read)
 
 
 def needed_bytes(inputs: VocabularyInputs) -> int:

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from lingraft.contents import with_contents
 from lingraft.errors import ConfigError
 from lingraft.files import find_run, open_run_directory
 from lingraft.models.embeddings import read_embeddings
@@ -74,7 +75,7 @@ def run_comparison(
             f"--modes {','.join(modes)}", "replace, extend, or both", "name them with a comma between"
         )
     _check_rates(settings)
-    command = {**options, "settings": asdict(settings)}
+    command = with_contents({**options, "settings": asdict(settings)})
     if find_run(out, command) and (out / "result.json").exists():
         return read_result(out), (out / "table.md").read_text(encoding="utf-8").splitlines()
     held_out = _held_out(options)

@@ -9,6 +9,7 @@ from typing import Any
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from lingraft.assets.catalog import fetch_asset, find_asset
+from lingraft.contents import with_contents
 from lingraft.errors import ConfigError
 from lingraft.evaluation.likelihood import bits_per_byte
 from lingraft.files import find_run, open_run_directory, write_json
@@ -53,7 +54,7 @@ def run_graft(
     Raises:
         LingraftError: A bad recipe or input.
     """
-    if find_run(out, recipe.model_dump(mode="json")) and (out / "result.json").exists():
+    if find_run(out, with_contents(recipe.model_dump(mode="json"))) and (out / "result.json").exists():
         return read_result(out)
     if recipe.method != "auto":
         find_initializer(recipe.method)
@@ -201,7 +202,7 @@ def _train(
     """Continued pre-training with scores before and after."""
     blocks = pack_blocks(corpus, tokenizer, recipe.block_length)
     # Only now: bad input must not leave a directory that the corrected recipe would find taken.
-    open_run_directory(directory.parent, recipe.model_dump(mode="json"))
+    open_run_directory(directory.parent, with_contents(recipe.model_dump(mode="json")))
     say(f"{name}: {steps} steps of {recipe.batch_size} x {recipe.block_length} tokens")
 
     def evaluate(_: int, current: PreTrainedModel) -> dict[str, Any]:

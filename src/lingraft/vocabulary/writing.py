@@ -26,6 +26,7 @@ def write_transfer(
     *,
     options: Mapping[str, Any],
     inputs: Sequence[InputRevision],
+    command: Mapping[str, Any] | None = None,
     corpus_counts: Mapping[str, int] | None = None,
 ) -> RunResult:
     """Write the whole outcome of a transfer as one directory, atomically.
@@ -34,6 +35,7 @@ def write_transfer(
         directory: Missing or empty.
         transferred: The outcome.
         options: The resolved options, as `recipe.yaml` keeps them.
+        command: What the run is known again by; None for `options`.
         inputs: Model, tokenizer, donor and corpus with their revisions.
         corpus_counts: Documents read, and lines passed over with the reason.
 
@@ -85,7 +87,7 @@ def write_transfer(
             result=result,
         )
         write_result(temporary, result)
-        mark_run(temporary, options)
+        mark_run(temporary, options if command is None else command)
     return result
 
 
