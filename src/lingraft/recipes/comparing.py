@@ -8,7 +8,7 @@ from typing import Any
 
 from lingraft.contents import with_contents
 from lingraft.errors import ConfigError
-from lingraft.files import find_run, open_run_directory
+from lingraft.files import find_run, open_run_directory, write_text
 from lingraft.models.embeddings import read_embeddings
 from lingraft.recipes.inputs import (
     VocabularyInputs,
@@ -32,7 +32,7 @@ from lingraft.vocabulary.comparison_report import (
 from lingraft.vocabulary.fasttext import WordVectors
 from lingraft.vocabulary.final_states import measure_final_states
 from lingraft.vocabulary.initializers import find_initializer
-from lingraft.vocabulary.probe import ProbeSettings
+from lingraft.vocabulary.probe import ProbeRun, ProbeSettings
 
 LOADING = (
     "model",
@@ -66,14 +66,7 @@ def run_comparison(
         LingraftError: A bad option or input.
     """
     methods, modes = (list(dict.fromkeys(options[name])) for name in ("methods", "modes"))
-    if not methods:
-        raise ConfigError("no --methods", "at least one", "name them with a comma between")
-    for method in methods:
-        find_initializer(method)
-    if not set(modes) <= {"replace", "extend"} or not modes:
-        raise ConfigError(
-            f"--modes {','.join(modes)}", "replace, extend, or both", "name them with a comma between"
-        )
+    _check_names(methods, modes)
     _check_rates(settings)
     command = with_contents({**options, "settings": asdict(settings)})
     if find_run(out, command) and (out / "result.json").exists():
@@ -96,25 +89,31 @@ def run_comparison(
         directory=out,
         progress=progress,
     )
-    lines = summarise(runs, settings)
+    counts = {
+        f"tokens, {contender.mode}": {
+            "copied": len(contender.problem.match),
+            "new": len(contender.problem.new_ids),
+        }
+        for contender in contenders
+    }
     result = RunResult(
         kind="vocab compare",
-        metrics=comparison_metrics(lines),
-        counts={
-            f"tokens, {contender.mode}": {
-                "copied": len(contender.problem.match),
-                "new": len(contender.problem.new_ids),
-            }
-            for contender in contenders
-        },
+        metrics=comparison_metrics(summarise(runs, settings)),
+        counts=counts,
         inputs=tuple(first.revisions),
         seeds={"seeds": int(options["seeds"])},
         files={"runs": "runs.parquet", "report": "report.html", "table": "table.md"},
         provenance=collect_provenance(device=device),
     )
+    return result, _write(out, result, runs, settings)
+
+
+def _write(out: Path, result: RunResult, runs: Sequence[ProbeRun], settings: ProbeSettings) -> list[str]:
+    """Write the run's files, result.json last, since it says that the run is finished; return the tables."""
+    lines = summarise(runs, settings)
     tables = _markdown(lines, settings)
     write_runs_table(out / "runs.parquet", runs)
-    (out / "table.md").write_text("\n".join(tables) + "\n", encoding="utf-8")
+    write_text(out / "table.md", "\n".join(tables) + "\n")
     write_page(
         out / "report.html",
         comparison_sections(lines, runs, settings),
@@ -123,7 +122,18 @@ def run_comparison(
         result=result,
     )
     write_result(out, result)
-    return result, tables
+    return tables
+
+
+def _check_names(methods: Sequence[str], modes: Sequence[str]) -> None:
+    if not methods:
+        raise ConfigError("no --methods", "at least one", "name them with a comma between")
+    for method in methods:
+        find_initializer(method)
+    if not set(modes) <= {"replace", "extend"} or not modes:
+        raise ConfigError(
+            f"--modes {','.join(modes)}", "replace, extend, or both", "name them with a comma between"
+        )
 
 
 def _check_rates(settings: ProbeSettings) -> None:
