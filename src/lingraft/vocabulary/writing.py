@@ -35,8 +35,8 @@ def write_transfer(
         directory: Missing or empty.
         transferred: The outcome.
         options: The resolved options, as `recipe.yaml` keeps them.
-        command: What the run is known again by; None for `options`.
         inputs: Model, tokenizer, donor and corpus with their revisions.
+        command: What the run is known again by; None for `options`.
         corpus_counts: Documents read, and lines passed over with the reason.
 
     Returns:
