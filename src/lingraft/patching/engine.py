@@ -139,6 +139,24 @@ def transplant_all(
     return Rows(model, found, cache, position, found.logits_of(hidden[: len(pairs), 0]))
 
 
+@torch.no_grad()
+def plain_rows(model: PreTrainedModel, prompt: Prefill) -> Rows:
+    """Make the prompt's own run a batch of one row, nothing transplanted.
+
+    Args:
+        model: The model.
+        prompt: What `prefill` made.
+
+    Returns:
+        One row.
+    """
+    found = resolve(model)
+    cache = RowCache.of_prompt(found, prompt.prefix)
+    for layer, (keys, values) in zip(cache.row_layers, prompt.last, strict=True):
+        layer.set_own(keys, values)
+    return Rows(model, found, cache, len(prompt.ids) - 1, prompt.logits[None])
+
+
 def _values(donors: Sequence[Prefill], pairs: Pairs, chosen: NDArray[np.int64], site: Site) -> torch.Tensor:
     """`[chosen, d_model]` of the donors."""
     stacked = torch.stack([donor.sites[site] for donor in donors])
