@@ -68,6 +68,15 @@ def help_text(language: str) -> dict[str, Path]:
     }
 
 
+NOTE = """\
+SmolLM2-135M-Instruct, a small English model. multilingual-E5-small is the donor and gives the auxiliary space and,
+trimmed, the tokenizer of `replace`; `extend` adds 8,000 tokens. Scores are bits per UTF-8 byte of held-out text, lower
+is better, after steps of {tokens} tokens; the unchanged model trains for as many floating-point operations. Brackets
+after scores: 95% over seeds by Student's t, so very wide for two; after differences: 95% over documents, paired
+bootstrap. `subword-mean+unigram` is not published: `subword-mean` with `fused`'s shift of new rows to the corpus's
+unigram frequencies, to show what that shift does alone."""
+
+
 def texts_of(language: str, swahili: Path) -> dict[str, Path]:
     """Corpus, held-out target text and held-out English of a language."""
     if language != "swahili":
@@ -152,12 +161,7 @@ def heading(arguments: argparse.Namespace) -> list[str]:
         f"  --swahili DIRECTORY {flags}",
         "```",
         "",
-        "SmolLM2-135M-Instruct, a small English model. multilingual-E5-small is the donor and gives the auxiliary space",
-        "and, trimmed, the tokenizer of `replace`; `extend` adds 8,000 tokens. Scores are bits per UTF-8 byte of held-out",
-        f"text, lower is better, after steps of {tokens} tokens; the unchanged model trains for as many operations.",
-        "Brackets after scores: 95% over seeds by Student's t, so very wide for two; after differences: 95% over",
-        "documents, paired bootstrap. `subword-mean+unigram` is not published: `subword-mean` with `fused`'s shift of new",
-        "rows to the corpus's unigram frequencies, to show what that shift does alone.",
+        *NOTE.format(tokens=tokens).splitlines(),
         "",
         f"Written on {platform.machine()}; the seconds of each probe are in its file.",
         "",
