@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lingraft.files import fingerprint, sha256_of
+from lingraft.files import CONTENT_OF, fingerprint, sha256_of
 
 REFERENCES = (
     "model",
@@ -37,14 +37,16 @@ def with_contents(options: Mapping[str, Any]) -> dict[str, Any]:
     contents = {}
     for name in REFERENCES:
         value = options.get(name)
-        if isinstance(value, str | Path) and (path := _named_path(str(value))) is not None:
-            contents[f"content of {name}"] = _content(path)
+        if isinstance(value, str | Path) and (path := _named_path(name, str(value))) is not None:
+            contents[f"{CONTENT_OF}{name}"] = _content(path)
     return {**options, **contents}
 
 
-def _named_path(value: str) -> Path | None:
+def _named_path(name: str, value: str) -> Path | None:
     """Return the file or directory that a value names, if there is one."""
-    for candidate in (value, value.partition(":")[2]):
+    after_prefix = value.partition(":")[2]
+    # `--auxiliary donor` is a word, whatever directories there are.
+    for candidate in (after_prefix,) if name == "auxiliary" else (value, after_prefix):
         try:
             if candidate and Path(candidate).exists():
                 return Path(candidate)

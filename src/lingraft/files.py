@@ -18,6 +18,7 @@ from lingraft.replacing import (
 )
 
 __all__ = [
+    "CONTENT_OF",
     "RUN_MARKER",
     "find_run",
     "fingerprint",
@@ -35,6 +36,8 @@ __all__ = [
     "write_text",
 ]
 
+CONTENT_OF = "content of "
+"""Begins the entries of a command that say what the file of an option holds."""
 RUN_MARKER = ".lingraft-run.json"
 """Present in every directory that Lingraft made, with the fingerprint of the command that made it."""
 
@@ -111,9 +114,11 @@ def find_run(directory: Path, command: Mapping[str, Any]) -> bool:
         if earlier.get("fingerprint") == fingerprint(wanted):
             return True
         before = earlier.get("command", {})
-        changed = sorted(key for key in {*wanted, *before} if wanted.get(key) != before.get(key))
+        changed = {key for key in {*wanted, *before} if wanted.get(key) != before.get(key)}
+        # Another file has another content: the file's name says it.
+        named = sorted(key for key in changed if key.removeprefix(CONTENT_OF) not in changed - {key})
         raise OutputError(
-            f"{directory} holds a run of another command (differs in: {', '.join(changed)})",
+            f"{directory} holds a run of another command (differs in: {', '.join(named)})",
             "an empty directory, or the run of this same command to continue",
             "give another --out, or delete that directory",
         )
