@@ -51,7 +51,23 @@ class Rows:
         Returns:
             Tokens of each row.
         """
-        current = self.logits.argmax(dim=-1)
+        return self.decode(new_tokens, ends, lambda logits: logits.argmax(dim=-1))
+
+    @torch.no_grad()
+    def decode(
+        self, new_tokens: int, ends: Collection[int], pick: Callable[[torch.Tensor], torch.Tensor]
+    ) -> list[list[int]]:
+        """Decode all rows together with a rule for the next token. The rows are used up.
+
+        Args:
+            new_tokens: Most tokens a row.
+            ends: Tokens that end a row; they are its last.
+            pick: From logits `[rows, V]` to tokens `[rows]`.
+
+        Returns:
+            Tokens of each row.
+        """
+        current = pick(self.logits)
         texts: list[list[int]] = [[int(token)] for token in current]
         alive = np.arange(len(texts))
         for step in range(1, new_tokens):
@@ -63,10 +79,24 @@ class Rows:
             if not len(alive):
                 break
             logits = _step(self.model, self.found, self.cache, current[:, None], self.position + step)
-            current = logits.argmax(dim=-1)
+            current = pick(logits)
             for row, token in zip(alive, current.tolist(), strict=True):
                 texts[row].append(token)
         return texts
+
+    def repeat(self, times: int) -> "Rows":
+        """Every row several times, one after the other, to be decoded differently; these rows stay as they are.
+
+        Args:
+            times: Copies of each.
+
+        Returns:
+            The copies.
+        """
+        index = torch.arange(len(self.logits), device=self.logits.device).repeat_interleave(times)
+        cache = self.cache.copy()
+        cache.keep(index)
+        return Rows(self.model, self.found, cache, self.position, self.logits[index])
 
     @torch.no_grad()
     def log_likelihoods(self, continuations: Sequence[Sequence[int]]) -> torch.Tensor:

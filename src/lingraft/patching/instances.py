@@ -3,8 +3,11 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from dataclasses import replace as dc_replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from lingraft.errors import ConfigError
 
@@ -93,6 +96,37 @@ def write_instances(path: Path, instances: Sequence[Instance]) -> None:
         row |= {name: value for name, value in (("language", item.language), ("task", item.task)) if value}
         lines.append(json.dumps(row, ensure_ascii=False) + "\n")
     write_text(path, "".join(lines))
+
+
+def shuffle_donors(instances: Sequence[Instance], seed: int) -> list[Instance]:
+    """Give every instance the donor prompts of another one of its language: a chance control (our choice).
+
+    Args:
+        instances: All instances.
+        seed: Of the shuffling.
+
+    Returns:
+        The instances in their order; none keeps its own donors.
+
+    Raises:
+        ConfigError: A language has one instance only.
+    """
+    generator = np.random.default_rng(seed)
+    places: dict[str, list[int]] = {}
+    for place, instance in enumerate(instances):
+        places.setdefault(instance.language, []).append(place)
+    given: dict[int, int] = {}
+    for language, members in places.items():
+        if len(members) < 2:
+            raise ConfigError(
+                f"one instance of language {language!r}",
+                "at least two, to exchange their donors",
+                "give more rows, or another --control",
+            )
+        # Each takes from the next of a random circle, so nobody takes from itself.
+        circle = generator.permutation(members)
+        given |= {int(a): int(b) for a, b in zip(circle, np.roll(circle, 1), strict=True)}
+    return [dc_replace(own, donor=instances[given[place]].donor) for place, own in enumerate(instances)]
 
 
 def parse_instance(row: Mapping[str, Any], where: str) -> Instance:

@@ -97,9 +97,9 @@ def score_rows(
     choice = torch.full_like(token, -1)
     over, right = log_probabilities, list(prompt.answers)
     if score == "options" and choices:
-        over, right = rows.log_likelihoods(choices), _right_options(prompt)
+        over, right = rows.log_likelihoods(choices), right_options(prompt)
     elif score == "first-token" and choices:
-        over, right = log_probabilities[:, [option[0] for option in choices]], _right_options(prompt)
+        over, right = log_probabilities[:, [option[0] for option in choices]], right_options(prompt)
     if over is not log_probabilities:
         choice = over.argmax(dim=-1)
     said = choice if over is not log_probabilities else token
@@ -146,5 +146,13 @@ def decode_distinct(tokenizer: Any, rows: Sequence[Sequence[int]]) -> list[str]:
     return [known[tuple(row)] for row in rows]
 
 
-def _right_options(prompt: Prompt) -> list[int]:
+def right_options(prompt: Prompt) -> list[int]:
+    """Numbers of the options that are right.
+
+    Args:
+        prompt: The instance.
+
+    Returns:
+        Numbers into its options.
+    """
     return [answer for answer in prompt.instance.answers if isinstance(answer, int)]

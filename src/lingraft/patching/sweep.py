@@ -1,12 +1,13 @@
 """The whole map of one instance: every site, donor and layer pair, scored."""
 
-import hashlib
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
 from lingraft.errors import ConfigError
@@ -17,6 +18,7 @@ from lingraft.patching.pairs import Pairs, all_pairs
 from lingraft.patching.plan import own_tokens, row_bytes, rows_within
 from lingraft.patching.prefill import Prefill, check_length, prefill
 from lingraft.patching.prompts import Prompt
+from lingraft.patching.sampling import instance_seed, sample_answers
 from lingraft.patching.scoring import Judge, Score, Scored, join, score_rows
 from lingraft.patching.sites import find_operator, mean_donor, patch_site
 
@@ -37,9 +39,11 @@ class SweepSettings:
         new_tokens: Most tokens of a generated text (the paper's 20).
         mean_donors: Average the donor languages into one donor, numbered -1.
         control: A chance control in the donors' place: `self`, the receiving prompt as its own donor; `noise`, random
-            directions at the donors' lengths. Donors of other instances come from the pairs themselves.
+            directions at the donors' lengths. For donors of other instances see `shuffle_donors`.
+        samples: Answers drawn from the unpatched model beside the map, as a control.
+        temperature: Of these draws.
         memory_bytes: Memory that rows may take.
-        seed: Of the noise.
+        seed: Of noise and samples.
     """
 
     sites: tuple[str, ...] = ("ffn",)
@@ -50,6 +54,8 @@ class SweepSettings:
     new_tokens: int = 20
     mean_donors: bool = False
     control: Control = "none"
+    samples: int = 0
+    temperature: float = 1.0
     memory_bytes: int = 2**31
     seed: int = 0
 
@@ -63,6 +69,12 @@ class SweepSettings:
             raise ConfigError(f"--control {self.control}", f"one of {', '.join(CONTROLS)}", "name one")
         if self.new_tokens < 1:
             raise ConfigError(f"--new-tokens {self.new_tokens}", "at least 1", "give a larger number")
+        if self.samples < 0 or not 0 < self.temperature < math.inf:
+            raise ConfigError(
+                f"--samples {self.samples} at --temperature {self.temperature:g}",
+                "no negative number of samples, and a temperature above 0",
+                "correct them",
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +87,8 @@ class InstanceMap:
         rows: Their answers.
         vanilla: The receiver's own answer, one row.
         donors: Each donor prompt's own answer.
+        samples: bool `[S]`, which answers drawn from the unpatched model are right; None where none were drawn, or
+            no answer is known.
     """
 
     instance: str
@@ -82,6 +96,7 @@ class InstanceMap:
     rows: Scored
     vanilla: Scored
     donors: Scored
+    samples: NDArray[np.bool_] | None = None
 
 
 def instance_pairs(model: PreTrainedModel, settings: SweepSettings, donors: int) -> Pairs:
@@ -156,11 +171,24 @@ def sweep_instance(
     size = min(len(pairs), rows_within(model, later + 1, settings.memory_bytes))
     answers = _in_chunks(run, pairs, size, row_bytes(model, later + 1))
     vanilla = score_rows(plain_rows(model, receiver), prompt, settings.score, **options)
+    samples = None
+    if settings.samples:
+        samples = sample_answers(
+            plain_rows(model, receiver),
+            prompt,
+            settings.score,
+            samples=settings.samples,
+            temperature=settings.temperature,
+            seed=settings.seed,
+            chunk=rows_within(model, later + 1, settings.memory_bytes),
+            **options,
+        )
     said = [
         score_rows(plain_rows(model, donor), prompt, settings.score, options=choices, **options)
         for donor, choices in zip(own, prompt.donor_options, strict=True)
     ]
-    return InstanceMap(prompt.instance.id, pairs, answers, vanilla, _as_choices(join(said), prompt, settings))
+    own_answers = _as_choices(join(said), prompt, settings)
+    return InstanceMap(prompt.instance.id, pairs, answers, vanilla, own_answers, samples)
 
 
 def end_tokens(model: PreTrainedModel) -> tuple[int, ...]:
@@ -199,9 +227,7 @@ def _donors(
         return [receiver]
     donors = list(own)
     if settings.control == "noise":
-        name = f"{settings.seed} {prompt.instance.id}".encode()
-        seed = int.from_bytes(hashlib.sha256(name).digest()[:7], "big")
-        generator = torch.Generator().manual_seed(seed)
+        generator = torch.Generator().manual_seed(instance_seed(settings.seed, prompt))
         donors = [_with(d, {s: _noise_like(d.sites[s], generator) for s in sites}) for d in donors]
     if settings.mean_donors:
         return [_with(donors[0], {s: mean_donor([donor.sites[s] for donor in donors]) for s in sites})]

@@ -1,0 +1,152 @@
+"""Independent tasks on several workers: processes of this machine, or actors of a Ray cluster.
+
+A task's outcome is a file that it writes whole or not at all, so nothing is lost with a worker, and what comes back is
+only that it is done.
+"""
+
+import contextlib
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any
+
+from lingraft.errors import ConfigError, MissingExtraError
+from lingraft.progress import progress_task
+
+Start = Callable[[int], Callable[[Any], object]]
+"""Given the worker's number, loads what it needs, and returns what does one task. It must be picklable."""
+
+_work: Callable[[Any], object] | None = None
+
+
+def run_tasks(
+    start: Start,
+    tasks: Sequence[Any],
+    *,
+    workers: int = 1,
+    ray_address: str | None = None,
+    accelerators: float = 0,
+    description: str = "working",
+) -> None:
+    """Do every task once.
+
+    Args:
+        start: Makes a worker ready, once each.
+        tasks: What they are given, picklable.
+        workers: How many; 1 without Ray works in this process.
+        ray_address: A Ray cluster (`auto`, `local`, or its address) instead of processes here.
+        accelerators: Accelerators that each Ray actor reserves.
+        description: For the progress bar.
+
+    Raises:
+        ConfigError: A worker was killed, or the cluster cannot be reached.
+        MissingExtraError: Ray is asked for and not installed.
+    """
+    if workers < 1:
+        raise ConfigError(f"--workers {workers}", "at least 1", "give a larger number")
+    if not tasks:
+        return
+    workers = min(workers, len(tasks))
+    with progress_task(description, len(tasks)) as advance:
+        if ray_address is not None:
+            finished = _on_ray(start, tasks, workers, ray_address, accelerators)
+        elif workers > 1:
+            finished = _in_processes(start, tasks, workers)
+        else:
+            finished = map(start(0), tasks)
+        for _ in finished:
+            advance()
+
+
+def _in_processes(start: Start, tasks: Sequence[Any], workers: int) -> Iterator[object]:
+    context = multiprocessing.get_context("spawn")
+    with (
+        _threads_shared(workers),
+        ProcessPoolExecutor(workers, mp_context=context) as pool,
+    ):
+        waiting = {pool.submit(_do, start, task) for task in tasks}
+        try:
+            while waiting:
+                done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+                for future in done:
+                    yield future.result()
+        except BrokenProcessPool as error:
+            raise ConfigError(
+                "a worker was killed",
+                "all workers to live: too little memory kills first",
+                "run the same command again with fewer --workers; what is finished is kept",
+            ) from error
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+@contextlib.contextmanager
+def _threads_shared(workers: int) -> Iterator[None]:
+    """Let the processes share the cores; several that each use all of them slow each other down."""
+    name = "OMP_NUM_THREADS"
+    before = os.environ.get(name)
+    if before is None:
+        os.environ[name] = str(max(1, (os.cpu_count() or 1) // workers))
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+
+
+def _do(start: Start, task: Any) -> object:
+    """Do a task in a worker process; it makes itself ready at its first one, so that its errors are a task's."""
+    global _work  # noqa: PLW0603
+    if _work is None:
+        # SpawnProcess-3 is the third.
+        _work = start(int(multiprocessing.current_process().name.rpartition("-")[2]) - 1)
+    return _work(task)
+
+
+def _on_ray(
+    start: Start, tasks: Sequence[Any], workers: int, address: str, accelerators: float
+) -> Iterator[object]:
+    try:
+        import ray
+        from ray.util import ActorPool
+    except ImportError as error:
+        raise MissingExtraError("ray", "scale", "workers on a Ray cluster") from error
+    ours = not ray.is_initialized()
+    try:
+        ray.init(address=address, ignore_reinit_error=True, log_to_driver=False, configure_logging=False)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise ConfigError(
+            f"--ray {address}: {str(error).splitlines()[0]}",
+            "a running cluster, or local",
+            "start one with `ray start --head`, or give its address",
+        ) from error
+
+    class Worker:
+        def __init__(self, number: int) -> None:
+            self.number = number
+            self.work: Callable[[Any], object] | None = None
+
+        def do(self, task: Any) -> object:
+            # At the first task, not before: an error of a constructor would reach nobody.
+            if self.work is None:
+                self.work = start(self.number)
+            return self.work(task)
+
+    try:
+        remote = ray.remote(num_cpus=1, num_gpus=accelerators)(Worker)
+        pool = ActorPool([remote.remote(number) for number in range(workers)])
+        yield from pool.map_unordered(lambda actor, task: actor.do.remote(task), list(tasks))
+    except ray.exceptions.RayTaskError as error:
+        # What the task raised, as it would be raised here.
+        raise error.cause from None
+    except ray.exceptions.RayActorError as error:
+        raise ConfigError(
+            "a Ray actor died",
+            "all workers to live: too little memory kills first",
+            "run the same command again with fewer --workers; what is finished is kept",
+        ) from error
+    finally:
+        if ours:
+            ray.shutdown()
