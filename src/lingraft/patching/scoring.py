@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lingraft.patching.engine import Rows
+from lingraft.patching.engine import Rows, chunks
 from lingraft.patching.prompts import Prompt
 
 Score = Literal["first-token", "options", "generate"]
@@ -92,19 +92,15 @@ def score_rows(
         The answers.
     """
     choices = prompt.options if options is None else options
-    log_probabilities = torch.log_softmax(rows.logits.float(), dim=-1)
-    token = log_probabilities.argmax(dim=-1)
-    choice = torch.full_like(token, -1)
-    over, right = log_probabilities, list(prompt.answers)
-    if score == "options" and choices:
-        over, right = rows.log_likelihoods(choices), right_options(prompt)
-    elif score == "first-token" and choices:
-        over, right = log_probabilities[:, [option[0] for option in choices]], right_options(prompt)
-    if over is not log_probabilities:
-        choice = over.argmax(dim=-1)
-    said = choice if over is not log_probabilities else token
-    best = over.topk(min(2, over.shape[-1]), dim=-1).values
-    normalised = torch.log_softmax(over, dim=-1)
+    first_token_of_options = [option[0] for option in choices] if score == "first-token" else []
+    token, best, entropy, over = _over_vocabulary(rows.logits, first_token_of_options or prompt.answers)
+    choice, said, right = torch.full_like(token, -1), token, list(range(len(prompt.answers)))
+    if choices and score != "generate":
+        over = rows.log_likelihoods(choices) if score == "options" else over
+        choice = said = over.argmax(dim=-1)
+        best = over.topk(min(2, over.shape[-1]), dim=-1).values
+        entropy = _entropy(torch.log_softmax(over, dim=-1))
+        right = right_options(prompt)
     texts: list[str] | None = None
     correct: NDArray[np.bool_] | None = None
     if score == "generate":
@@ -113,7 +109,7 @@ def score_rows(
         correct = None if judge is None else np.array(judge(texts), dtype=np.bool_)
     elif right:
         # A first token is right when it is the whole vocabulary's choice, not only the options'.
-        answer = prompt.answers if score == "first-token" else right
+        answer = right if score == "options" and choices else prompt.answers
         spoken = token if score == "first-token" else said
         correct = np.isin(spoken.cpu().numpy(), list(answer))
     wanted = over[:, right].amax(dim=-1) if right else best[:, 0]
@@ -123,9 +119,33 @@ def score_rows(
         choice=choice.cpu().numpy().astype(np.int64),
         score=wanted.float().cpu().numpy(),
         margin=(best[:, 0] - best[:, -1]).float().cpu().numpy(),
-        entropy=-(normalised.exp() * normalised.clamp_min(-1e9)).sum(dim=-1).float().cpu().numpy(),
+        entropy=entropy.float().cpu().numpy(),
         correct=correct,
     )
+
+
+def _over_vocabulary(
+    logits: torch.Tensor, columns: Sequence[int]
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Likeliest tokens, the two best log-probabilities, the entropy, and the log-probabilities of some tokens.
+
+    A few rows at a time: temporaries of a thousand rows and a whole vocabulary cost more than the arithmetic.
+    """
+    parts = []
+    for begin, end in chunks(len(logits), max(1, 2**20 // logits.shape[-1])):
+        token = logits[begin:end].max(dim=-1, keepdim=True).indices
+        log_probabilities = torch.log_softmax(logits[begin:end].float(), dim=-1)
+        best = log_probabilities.gather(1, token)
+        asked, entropy = log_probabilities[:, list(columns)], _entropy(log_probabilities)
+        second = log_probabilities.scatter_(1, token, -torch.inf).amax(dim=-1, keepdim=True)
+        parts.append((token[:, 0], torch.cat([best, second], dim=-1), entropy, asked))
+    token, two, entropies, asked = (torch.cat(column) for column in zip(*parts, strict=True))
+    return token, two, entropies, asked
+
+
+def _entropy(log_probabilities: torch.Tensor) -> torch.Tensor:
+    """`[R]` in nats; an impossible token adds nothing."""
+    return -(log_probabilities.exp() * log_probabilities.clamp_min(-1e9)).sum(dim=-1)
 
 
 def decode_distinct(tokenizer: Any, rows: Sequence[Sequence[int]]) -> list[str]:
