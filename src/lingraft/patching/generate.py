@@ -90,7 +90,7 @@ def transplant(
 def donor_states(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
-    prompts: Sequence[str],
+    prompts: Sequence[str] | Sequence[Sequence[int]],
     *,
     site: Site | str,
     layer: int,
@@ -100,7 +100,7 @@ def donor_states(
     Args:
         model: A causal LM of a known architecture.
         tokenizer: Its tokenizer, with a padding token where there are several prompts.
-        prompts: The donor prompts.
+        prompts: The donor prompts, as texts or as token ids.
         site: What to read.
         layer: Where.
 
@@ -122,8 +122,8 @@ def donor_states(
 def generate(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
-    receivers: Sequence[str],
-    donors: Sequence[str],
+    receivers: Sequence[str] | Sequence[Sequence[int]],
+    donors: Sequence[str] | Sequence[Sequence[int]],
     *,
     site: Site | str,
     donor_layer: int,
@@ -138,7 +138,7 @@ def generate(
     Args:
         model: A causal LM of a known architecture, in evaluation mode.
         tokenizer: Its tokenizer.
-        receivers: The prompts to answer.
+        receivers: The prompts to answer, as texts or as token ids.
         donors: The donor prompt of each.
         site: What is transplanted.
         donor_layer: Where it is taken.
@@ -164,21 +164,73 @@ def generate(
     for begin in track(begins, description="generating") if progress else begins:
         part = slice(begin, begin + batch_size)
         values = donor_states(model, tokenizer, donors[part], site=site, layer=donor_layer)
-        # On the left, where `generate` appends; it makes the positions from the mask.
-        batch = _batch(model, tokenizer, receivers[part], new_tokens, left=True)
         with transplant(model, values, site=site, receiver_layer=receiver_layer, operator=operator):
-            generating: Any = model
-            output = generating.generate(**batch, max_new_tokens=new_tokens, do_sample=False, use_cache=True)
-        length = batch["input_ids"].shape[1]
-        answers += tokenizer.batch_decode(output[:, length:], skip_special_tokens=True)
+            answers += _greedy(model, tokenizer, receivers[part], new_tokens)
     return answers
 
 
+@torch.no_grad()
+def answer_plainly(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[str] | Sequence[Sequence[int]],
+    *,
+    new_tokens: int = 20,
+    batch_size: int = 8,
+    progress: bool = False,
+) -> list[str]:
+    """Answer prompts greedily without a transplant, to compare with.
+
+    Args:
+        model: A causal LM, in evaluation mode.
+        tokenizer: Its tokenizer.
+        prompts: The prompts, as texts or as token ids.
+        new_tokens: Most tokens of an answer.
+        batch_size: Prompts at once.
+        progress: Show a bar.
+
+    Returns:
+        The answers, without special tokens.
+
+    Raises:
+        ConfigError: A prompt is empty or too long.
+    """
+    begins = range(0, len(prompts), batch_size)
+    answers: list[str] = []
+    for begin in track(begins, description="answering unpatched") if progress else begins:
+        answers += _greedy(model, tokenizer, prompts[begin : begin + batch_size], new_tokens)
+    return answers
+
+
+def _greedy(
+    model: PreTrainedModel,
+    tokenizer: Any,
+    prompts: Sequence[str] | Sequence[Sequence[int]],
+    new_tokens: int,
+) -> list[str]:
+    # On the left, where `generate` appends; it makes the positions from the mask.
+    batch = _batch(model, tokenizer, prompts, new_tokens, left=True)
+    generating: Any = model
+    output = generating.generate(**batch, max_new_tokens=new_tokens, do_sample=False, use_cache=True)
+    texts: list[str] = tokenizer.batch_decode(
+        output[:, batch["input_ids"].shape[1] :], skip_special_tokens=True
+    )
+    return texts
+
+
 def _batch(
-    model: PreTrainedModel, tokenizer: Any, texts: Sequence[str], new_tokens: int, *, left: bool
+    model: PreTrainedModel,
+    tokenizer: Any,
+    prompts: Sequence[str] | Sequence[Sequence[int]],
+    new_tokens: int,
+    *,
+    left: bool,
 ) -> dict[str, torch.Tensor]:
     """Padded tokens and their mask, whatever side the tokenizer prefers."""
-    rows = [list(tokenizer(text)["input_ids"]) for text in texts]
+    rows = [
+        list(tokenizer(prompt)["input_ids"]) if isinstance(prompt, str) else list(prompt)
+        for prompt in prompts
+    ]
     for row in rows:
         check_length(model, len(row), new_tokens)
     width = max(map(len, rows))
