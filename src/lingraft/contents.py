@@ -16,6 +16,7 @@ REFERENCES = (
     "lexicon",
     "source_words",
     "auxiliary",
+    "pairs",
 )
 """Options whose values may name files; a directory that happens to be called `salt` is no input."""
 READ_WHOLE = 2**26

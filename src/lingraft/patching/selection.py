@@ -77,12 +77,16 @@ def selection_table(
         raise ConfigError(f"{len(maps.instances)} instances with known answers", "at least 2", "give answers")
     folds = min(folds, len(maps.instances))
     vanilla = vanilla.of(maps.instances)
-    lines = _lines("vanilla", vanilla.correct, vanilla, maps, 0, False, seed)
+    lines = method_lines("vanilla", vanilla.correct, vanilla, maps, pairs=0, uses_labels=False, seed=seed)
     if donors is not None and donors.of(maps.instances).known.all():
-        lines += _lines("donor", donors.of(maps.instances).correct, vanilla, maps, 0, False, seed)
+        own = donors.of(maps.instances).correct
+        lines += method_lines("donor", own, vanilla, maps, pairs=0, uses_labels=False, seed=seed)
 
     def add(method: str, chosen: NDArray[np.int64], pairs: int, uses_labels: bool) -> None:
-        lines.extend(_lines(method, outcome(maps, chosen, vanilla), vanilla, maps, pairs, uses_labels, seed))
+        right = outcome(maps, chosen, vanilla)
+        lines.extend(
+            method_lines(method, right, vanilla, maps, pairs=pairs, uses_labels=uses_labels, seed=seed)
+        )
 
     pair = coarse_pair(maps, task_kind, layers=layers)
     if pair is not None:
@@ -96,7 +100,8 @@ def selection_table(
     for name in names:
         chosen = chosen_subset(maps, name, vanilla, donors=donors, folds=folds, seed=seed)
         add(f"{name}, subset chosen", chosen, maps.pairs, True)
-    lines += _lines("upper bound", maps.correct.any(axis=1), vanilla, maps, maps.pairs, True, seed)
+    union = maps.correct.any(axis=1)
+    lines += method_lines("upper bound", union, vanilla, maps, pairs=maps.pairs, uses_labels=True, seed=seed)
     for name, control in (controls or {}).items():
         lines += _control(name, control, maps, vanilla, seed)
     return lines
@@ -110,12 +115,36 @@ def _control(
     if not shared.instances:
         raise ConfigError(f"control {name!r} shares no instance", "the same ids", "take runs of one file")
     union = control.of(shared.instances).correct.any(axis=1)
-    return _lines(f"control: {name}", union, vanilla.of(shared.instances), shared, control.pairs, True, seed)
+    own = vanilla.of(shared.instances)
+    return method_lines(
+        f"control: {name}", union, own, shared, pairs=control.pairs, uses_labels=True, seed=seed
+    )
 
 
-def _lines(
-    method: str, right: ArrayLike, vanilla: Answers, maps: LayerMaps, pairs: int, uses_labels: bool, seed: int
+def method_lines(
+    method: str,
+    right: ArrayLike,
+    vanilla: Answers,
+    maps: LayerMaps,
+    *,
+    pairs: int,
+    uses_labels: bool,
+    seed: int,
 ) -> list[SelectionLine]:
+    """Score one method for all languages together and, where there are several, for each.
+
+    Args:
+        method: Its name; `vanilla` has no difference to itself.
+        right: bool `[I]`, which instances it gets right.
+        vanilla: The unpatched answers to the same instances in the same order.
+        maps: The maps of these instances, for their languages.
+        pairs: Layer pairs that it runs for an instance.
+        uses_labels: Whether right answers were used.
+        seed: Of the bootstrap.
+
+    Returns:
+        The lines, `all` first.
+    """
     values, languages = np.asarray(right, dtype=np.float64), np.array(maps.languages)
     wanted = {ALL_LANGUAGES: np.ones(len(values), dtype=np.bool_)}
     if len(set(maps.languages)) > 1:
