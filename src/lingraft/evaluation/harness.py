@@ -250,9 +250,11 @@ def _load(
 
 def _no_task(tasks: Sequence[Task], error: Exception) -> LingraftError:
     names = ", ".join(map(_name, tasks))
-    said = str(error).strip("'\"\n").splitlines() or [""]
+    # A KeyError shows its message in quotes.
+    said = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+    first = next((line.strip() for line in said.splitlines() if line.strip()), "")
     return ConfigError(
-        f"--tasks {names}: {type(error).__name__}: {said[0][:200]}",
+        f"--tasks {names}: {type(error).__name__}: {first[:200]}",
         "tasks that lm-eval knows, or finds in the directory of one's own, with data that can be read",
         "correct the name, the file or the connection (lm-eval ls tasks lists what there is)",
     )
