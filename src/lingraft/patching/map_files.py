@@ -132,6 +132,7 @@ def read_answers(path: Path, *, donor: int | None = None) -> Answers:
         answer_labels(columns["choice"], columns["text"], columns["token_id"]),
         correct[:, 0],
         known,
+        columns["score"].astype(np.float32),
     )
 
 

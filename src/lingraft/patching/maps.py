@@ -20,6 +20,7 @@ class Answers:
         label: int64 `[I]`, what was answered, see `answer_labels`; comparable with a map of the same run.
         correct: bool `[I]`, False where nothing is known.
         known: bool `[I]`, whether it is known to be right or wrong.
+        score: float32 `[I]`, nats, of the same thing as a map's score; None where it was not kept.
     """
 
     instances: tuple[str, ...]
@@ -27,6 +28,7 @@ class Answers:
     label: NDArray[np.int64]
     correct: NDArray[np.bool_]
     known: NDArray[np.bool_]
+    score: NDArray[np.float32] | None = None
 
     def of(self, instances: Sequence[str]) -> "Answers":
         """Take the answers of some instances.
@@ -47,6 +49,7 @@ class Answers:
             self.label[chosen],
             self.correct[chosen],
             self.known[chosen],
+            None if self.score is None else self.score[chosen],
         )
 
 

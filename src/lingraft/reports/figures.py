@@ -3,7 +3,6 @@
 Every function makes a figure of its own and keeps none: pyplot, with its global state, is not used.
 """
 
-import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,16 +11,15 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from lingraft.errors import ConfigError
+from lingraft.reports.drawing import INK, Picture, draw_figure
 from lingraft.reports.intervals import Estimate
+
+__all__ = ["Curve", "Picture", "bar_chart", "dot_chart", "histogram", "loss_curves"]
 
 # Okabe and Ito's palette; the last entry stands for their black, which has no contrast on a dark page.
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#B8A900")
 _LINES = ("-", "--", ":", "-.")
 _MARKERS = "osD^vPX*"
-_INK = {False: "#1b1f24", True: "#e6e9ee"}
-_PAPER = {False: "#ffffff", True: "#16191e"}
-_GRID = {False: "#d9dde3", True: "#353b45"}
-_DPI = 144
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,56 +43,16 @@ class Curve:
     reference: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """One figure in its two colourings.
-
-    Attributes:
-        light: PNG bytes for a light page.
-        dark: PNG bytes for a dark page.
-    """
-
-    light: bytes
-    dark: bytes
-
-
 def _draw(paint: Callable[[Any, bool], None], size: tuple[float, float]) -> Picture:
     """Let `paint(axes, dark)` draw on a bare pair of axes, once for each colouring."""
-    return Picture(_render(paint, size, dark=False), _render(paint, size, dark=True))
 
-
-def _render(paint: Callable[[Any, bool], None], size: tuple[float, float], *, dark: bool) -> bytes:
-    from matplotlib import rc_context
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    ink, paper, grid = _INK[dark], _PAPER[dark], _GRID[dark]
-    style: dict[Any, Any] = {
-        "text.color": ink,
-        "axes.labelcolor": ink,
-        "axes.edgecolor": grid,
-        "axes.facecolor": paper,
-        "figure.facecolor": paper,
-        "xtick.color": ink,
-        "ytick.color": ink,
-        "grid.color": grid,
-        "legend.frameon": False,
-        "font.size": 10,
-        # A name with a dollar sign in it is no formula.
-        "text.parse_math": False,
-        "font.family": ["DejaVu Sans"],
-    }
-    with rc_context(style):
-        figure = Figure(figsize=size, layout="constrained")
-        FigureCanvasAgg(figure)
+    def on_axes(figure: Any, dark: bool) -> None:
         axes = figure.add_subplot()
         axes.spines[["top", "right"]].set_visible(False)
         axes.set_axisbelow(True)
         paint(axes, dark)
-        out = io.BytesIO()
-        # No software and no date in the file: equal numbers give equal bytes.
-        figure.savefig(out, format="png", dpi=_DPI, metadata={"Software": None})
-    return out.getvalue()
+
+    return draw_figure(on_axes, size)
 
 
 def _require(found: int, what: str) -> None:
@@ -237,7 +195,7 @@ def bar_chart(series: Mapping[str, Mapping[str, Estimate]], *, y_label: str) -> 
                 width * 0.94,
                 yerr=_whiskers(estimates),
                 color=_COLOURS[number % len(_COLOURS)],
-                ecolor=_INK[dark],
+                ecolor=INK[dark],
                 capsize=3,
                 label=name,
             )

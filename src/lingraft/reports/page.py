@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from lingraft.files import write_text
-from lingraft.reports.figures import Picture
+from lingraft.reports import interactive
+from lingraft.reports.drawing import Picture
+from lingraft.reports.interactive import GridExplorer
 from lingraft.reports.intervals import Estimate
 from lingraft.reports.result import RunResult
 from lingraft.reports.template import PAGE, STYLE
@@ -77,7 +79,7 @@ class Figure:
     picture: Picture | bytes
 
 
-Block = Paragraph | Command | Table | Figure
+Block = Paragraph | Command | Table | Figure | GridExplorer
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +145,11 @@ def render_page(
         blocks = "\n".join(_block(block) for block in part.blocks)
         heading = f'<h2 id="{anchor}">{_text(part.title)}</h2>'
         body.append(f'<section aria-labelledby="{anchor}">\n{heading}\n{blocks}\n</section>')
-    return PAGE.format(title=_text(title), style=STYLE, body="\n".join(body))
+    style, policy = STYLE, ""
+    if any(isinstance(block, GridExplorer) for part in parts for block in part.blocks):
+        style, policy = STYLE + interactive.STYLE, interactive.script_policy()
+        body.append(f"<script>{interactive.script()}</script>")
+    return PAGE.format(title=_text(title), style=style, policy=policy, body="\n".join(body))
 
 
 def result_sections(result: RunResult) -> list[Section]:
@@ -225,6 +231,8 @@ def _block(block: Block) -> str:
         return f'<p class="warning" role="note">{_text(block.text)}</p>' if block.warning else _lines(block)
     if isinstance(block, Command):
         return f"<pre><code>{_text(block.text)}</code></pre>"
+    if isinstance(block, GridExplorer):
+        return interactive.explorer_html(block)
     return _table(block) if isinstance(block, Table) else _figure(block)
 
 
