@@ -99,7 +99,8 @@ def test_own_activations_change_nothing(tiny: Callable[..., Any], architecture: 
 def test_option_likelihoods_are_those_of_plain_forwards(tiny: Callable[..., Any], architecture: str) -> None:
     model = tiny(architecture)
     pairs = all_pairs(3, donor_layers=[1], receiver_layers=[2, 1])
-    options = [[8, 15, 230], [8], [99, 7]]
+    # Two begin alike, one is the beginning of another, one comes twice.
+    options = [[8, 15, 230], [8], [99, 7], [8, 15, 9], [99, 7]]
     rows = run(model, ["attn"], pairs, [DONOR])
     scores = rows.log_likelihoods(options)
     values = donor_values(model, DONOR, Site("attn"))

@@ -108,17 +108,33 @@ class Rows:
         Returns:
             float32 `[R, continuations]`: the sum of their tokens' log-probabilities, nats.
         """
-        first = torch.log_softmax(self.logits.float(), dim=-1)
-        columns = []
-        for tokens in continuations:
-            total = first[:, tokens[0]].clone()
-            cache = self.cache.copy() if len(tokens) > 1 else self.cache
-            for step in range(1, len(tokens)):
-                given = torch.full((len(total), 1), tokens[step - 1], device=total.device)
-                logits = _step(self.model, self.found, cache, given, self.position + step)
-                total += torch.log_softmax(logits.float(), dim=-1)[:, tokens[step]]
-            columns.append(total)
-        return torch.stack(columns, dim=1)
+        found = torch.empty(len(self.logits), len(continuations), device=self.logits.device)
+        self._follow(continuations, list(range(len(continuations))), self.cache, self.logits, 0, 0.0, found)
+        return found
+
+    def _follow(
+        self,
+        continuations: Sequence[Sequence[int]],
+        members: Sequence[int],
+        cache: RowCache,
+        logits: torch.Tensor,
+        depth: int,
+        before: torch.Tensor | float,
+        found: torch.Tensor,
+    ) -> None:
+        """Score the tokens at this depth; continuations that begin alike take a step together (` (1)` and ` (2)`)."""
+        said = torch.log_softmax(logits.float(), dim=-1)
+        for token in dict.fromkeys(continuations[member][depth] for member in members):
+            total = before + said[:, token]
+            alike = [member for member in members if continuations[member][depth] == token]
+            going = [member for member in alike if len(continuations[member]) > depth + 1]
+            for member in set(alike) - set(going):
+                found[:, member] = total
+            if going:
+                after = cache.copy()
+                given = torch.full((len(total), 1), token, device=total.device)
+                following = _step(self.model, self.found, after, given, self.position + depth + 1)
+                self._follow(continuations, going, after, following, depth + 1, total, found)
 
 
 @torch.no_grad()

@@ -158,4 +158,7 @@ def _steps(prompt: Prompt, score: Score, new_tokens: int) -> int:
     """Decoding steps after the first of every row."""
     if score == "generate":
         return new_tokens - 1
-    return sum(len(option) - 1 for option in prompt.options) if score == "options" else 0
+    if score != "options":
+        return 0
+    # Options that begin alike take those steps together.
+    return len({option[:end] for option in prompt.options for end in range(1, len(option))})
