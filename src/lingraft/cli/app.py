@@ -19,6 +19,10 @@ NOUNS = {
         "lingraft.cli.vocab_compare:app",
         "Give a model another vocabulary: inspect, transfer, compare.",
     ),
+    "patch": (
+        "lingraft.cli.patch:app",
+        "Transplant activations between languages: pairs, plan, sweep, select, generate, evaluate.",
+    ),
     "eval": ("lingraft.cli.evaluate:app", "Measure a model: bits per byte."),
 }
 """Each noun of the command line: where its commands are, and what the help says about them."""

@@ -1,6 +1,9 @@
 """`lingraft patch`: the noun with all its verbs."""
 
-from lingraft.cli import patch_pairs, patch_run, patch_select, patch_sweep
+import lingraft.cli.patch_pairs
+import lingraft.cli.patch_run
+import lingraft.cli.patch_select
+import lingraft.cli.patch_sweep  # noqa: F401  (the verbs register themselves)
 from lingraft.cli.patch_options import app
 
-__all__ = ["app", "patch_pairs", "patch_run", "patch_select", "patch_sweep"]
+__all__ = ["app"]

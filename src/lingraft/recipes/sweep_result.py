@@ -11,7 +11,7 @@ from lingraft.patching.bounds import upper_bound
 from lingraft.patching.instances import Instance
 from lingraft.patching.map_figures import heatmaps
 from lingraft.patching.map_files import answer_labels, map_keys, read_answers, read_maps
-from lingraft.patching.map_report import map_sections
+from lingraft.patching.map_report import map_sections, map_sentence
 from lingraft.patching.maps import Answers, LayerMaps
 from lingraft.patching.plan import SweepCost
 from lingraft.patching.records import DONORS_FILE, MAP_FILE, SAMPLES_FILE, VANILLA_FILE
@@ -34,6 +34,7 @@ def write_sweep_result(
     device: str,
     control: str,
     score: str,
+    layers: int,
 ) -> RunResult:
     """Write pictures, report.html and, last, result.json, from the tables that are in `out`.
 
@@ -48,6 +49,7 @@ def write_sweep_result(
         device: Where it was computed.
         control: Which control it is, `none` for a real run.
         score: How rows were scored.
+        layers: Of the model.
 
     Returns:
         The result.
@@ -65,7 +67,8 @@ def write_sweep_result(
     files = {"map": MAP_FILE, "vanilla": VANILLA_FILE, "donors": DONORS_FILE, "report": "report.html"}
     if (out / SAMPLES_FILE).exists():
         files["samples"] = SAMPLES_FILE
-    for name, picture in heatmaps(keyed, vanilla).items():
+    pictures = heatmaps(keyed, vanilla, layers=layers)
+    for name, picture in pictures.items():
         with replacing(out / f"{name}.png") as temporary:
             temporary.write_bytes(picture.light)
         files[name] = f"{name}.png"
@@ -86,9 +89,17 @@ def write_sweep_result(
     )
     write_page(
         out / "report.html",
-        map_sections(keyed, vanilla, donors, texts=answer_texts(out / MAP_FILE, instances, tokenizer)),
+        map_sections(
+            keyed,
+            vanilla,
+            donors,
+            texts=answer_texts(out / MAP_FILE, instances, tokenizer),
+            control=control,
+            layers=layers,
+            pictures=pictures,
+        ),
         title="Latent transplants, layer by layer",
-        summary=sweep_sentence(keyed, vanilla, control),
+        summary=map_sentence(next(iter(keyed.values())), vanilla),
         result=result,
     )
     write_result(out, result)
@@ -126,32 +137,6 @@ def sweep_metrics(keyed: Keyed, vanilla: Answers, donors: Answers | None) -> dic
         line["upper_bound"] = upper_bound(judged).as_json()
         found.setdefault(site, {})[f"donor {donor}"] = line
     return found
-
-
-def sweep_sentence(keyed: Keyed, vanilla: Answers, control: str) -> str:
-    """The result in a sentence.
-
-    Args:
-        keyed: Maps by site and donor.
-        vanilla: Unpatched answers.
-        control: Which control it is.
-
-    Returns:
-        One or two sentences.
-    """
-    what = "" if control == "none" else f"A control run ({control}). "
-    first = next(iter(keyed.values()))
-    judged = first.rows(first.known)
-    count = f"{first.pairs:,} layer pairs of {len(first.instances):,} instances"
-    if not judged.instances:
-        return f"{what}{count}; no answers are known, so nothing is judged."
-    own = vanilla.of(judged.instances).correct.mean()
-    bound = judged.correct.any(axis=1).mean()
-    return (
-        f"{what}{count}: {100 * own:.1f} % are right unpatched, {100 * judged.correct.mean():.1f} % with the"
-        f" mean pair at {first.site}, {100 * bound:.1f} % with any pair (a union of {first.pairs:,} tries:"
-        " compare it with controls)."
-    )
 
 
 def instance_counts(instances: Sequence[Instance]) -> dict[str, int]:

@@ -12,6 +12,7 @@ import torch
 
 from lingraft.contents import with_contents
 from lingraft.files import find_run, open_run_directory, sha256_of
+from lingraft.models.architecture import resolve
 from lingraft.models.loading import LoadedModel
 from lingraft.patching.instances import Instance
 from lingraft.patching.parsing import find_judge
@@ -126,6 +127,7 @@ def run_sweep(
         InputRevision(role="pairs", reference=options.pairs, revision=sha256_of(Path(options.pairs))),
     ]
     tokenizer, used = loaded.tokenizer, str(loaded.model.device)
+    layers = len(resolve(loaded.model).layers)
     start: Callable[[int], Callable[[Any], object]] = partial(start_worker, job)
     if workers == 1 and ray_address is None:
         start = partial(_ready, loaded, instances, prompts, job)
@@ -156,6 +158,7 @@ def run_sweep(
         device=used,
         control=options.control,
         score=options.score,
+        layers=layers,
     )
 
 
