@@ -13,7 +13,7 @@ import torch
 
 from lingraft.errors import ConfigError
 from lingraft.evaluation.harness import evaluate_tasks, harness_lm, read_contexts
-from lingraft.models.loading import LoadedModel
+from lingraft.models.loading import LoadedModel, load_model
 from lingraft.patching.engine import transplant_all
 from lingraft.patching.generate import generate
 from lingraft.patching.pairs import all_pairs
@@ -325,3 +325,42 @@ def test_whole_tasks_with_the_donors_of_the_english_one(
     assert [sample["responses"][0] for sample in samples] == [text.split("\n\n")[0] for text in texts]
     assert result.documents == {"multiple_choice_eu": 4, "generate_until_eu": 4}
     assert not result.counts
+
+
+@pytest.mark.slow
+@pytest.mark.real
+@pytest.mark.parametrize("asset", ["smollm2-135m-instruct", "gemma-3-270m"])
+def test_real_prompts(
+    asset: str, real_asset: Callable[[str], Path], shared_data: Callable[[str], Path]
+) -> None:
+    """XNLI in Swahili with English donors, as a task of lm-eval; log-likelihoods of whole options, and texts."""
+    loaded = load_model(str(real_asset(asset)), dtype="float32", device="cpu")
+    split = shared_data("xtransplant/XNLI_sample/split")
+    prompts = {}
+    for language in ("sw", "en"):
+        lines = (split / f"{language}.json").read_text(encoding="utf-8").splitlines()[:2]
+        prompts[language] = [json.loads(line) for line in lines]
+    donors = dict(zip(prompts["sw"], prompts["en"], strict=True))
+    place: dict[str, Any] = {"donor_layer": 12, "receiver_layer": 5}
+    lm = transplanted_lm(loaded, donors, site="ffn", **place, batch_size=3)
+    options = [" (1)", " (3) Kupinga"]
+    asked = [(context, option) for context in donors for option in options]
+    found = [value for value, _ in lm.loglikelihood(requests(asked))]
+    pairs = all_pairs(len(loaded.model.model.layers), donor_layers=[12], receiver_layers=[5])
+    wanted: list[float] = []
+    for context, donor in donors.items():
+        ids, donor_ids = (loaded.tokenizer(text)["input_ids"] for text in (context, donor))
+        states = prefill(loaded.model, donor_ids, [PATCH_SITES["ffn"]])
+        rows = transplant_all(loaded.model, prefill(loaded.model, ids), [states], pairs, [PATCH_SITES["ffn"]])
+        after = [loaded.tokenizer(context + option)["input_ids"][len(ids) :] for option in options]
+        wanted += rows.log_likelihoods(after)[0].tolist()
+    assert found == pytest.approx(wanted, abs=1e-3)
+    free = [(context, {"max_gen_toks": 8, "until": []}) for context in donors]
+    texts = generate(
+        loaded.model, loaded.tokenizer, list(donors), list(donors.values()), site="ffn", **place, new_tokens=8
+    )
+    assert lm.generate_until(requests(free, "generate_until")) == texts
+    own = transplanted_lm(loaded, lambda text: text, site="ffn", donor_layer=5, receiver_layer=5)
+    untouched = [value for value, _ in plain(loaded).loglikelihood(requests(asked))]
+    assert [value for value, _ in own.loglikelihood(requests(asked))] == pytest.approx(untouched, abs=1e-3)
+    assert found != pytest.approx(untouched, abs=1e-2)

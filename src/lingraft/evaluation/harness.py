@@ -268,7 +268,9 @@ def _library(name: str) -> Any:
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise MissingExtraError("lm_eval", "eval", "evaluation with lm-eval") from error
+        # lm-eval itself, or one of what its extra `hf` brings.
+        missing = (error.name or "lm_eval").partition(".")[0]
+        raise MissingExtraError(missing, "eval", "evaluation with lm-eval") from error
 
 
 @contextlib.contextmanager
