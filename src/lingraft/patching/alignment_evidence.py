@@ -147,8 +147,9 @@ def _as_many(row: list[str], count: int) -> list[str]:
 def _column(lines: list[str]) -> Column:
     # All lines begin alike as far as the first and the last in order do.
     first, last = min(lines), max(lines)
-    same = next((at for at, (one, other) in enumerate(zip(first, last, strict=False)) if one != other), 0)
-    label = first[:same]
+    letters = zip(first, last, strict=False)
+    same = next((at for at, (one, other) in enumerate(letters) if one != other), len(first))
+    label = first[:same] if first != last else ""
     # Up to the label's end ("Premise: "), not into the words behind it.
     cut = max((place + 1 for place, letter in enumerate(label) if not letter.isalnum()), default=0)
     texts = tuple(unicodedata.normalize("NFC", line[cut:]) for line in lines)

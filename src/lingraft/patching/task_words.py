@@ -1,7 +1,10 @@
 """Word translation from a bilingual lexicon: the same word asked for in English and in the other language."""
 
+import contextlib
 import random
 import unicodedata
+from collections import Counter
+from functools import lru_cache
 from pathlib import Path
 
 from lingraft.errors import ConfigError
@@ -54,8 +57,9 @@ def read_words(
     """Ask for translations of English words into a language, in that language and in English.
 
     Both prompts hold an instruction that names both languages, example pairs, and the word (design after the published
-    word-translation prompt; the wording is ours). Words are drawn by the seed; examples come from words set apart, the
-    same in both prompts, drawn anew for each word, and none has a translation that would be right.
+    word-translation prompt; the wording is ours). Words are drawn by the seed among those that most of the directory's
+    lexicons hold, which are common words, and then are mostly the same for all languages. Examples come from words
+    set apart, the same in both prompts, drawn anew for each word, and none has a translation that would be right.
 
     Args:
         directory: Holds the lexicon: NAME.txt with the language's English name in lower case, LANG.txt, LANG.tsv, or
@@ -78,27 +82,58 @@ def read_words(
             "write the prompts as a JSONL file of your own",
         )
     path = _lexicon_file(directory, language)
-    lexicon = read_lexicon(path)
-    words = sorted(lexicon)
-    draw = random.Random(f"{seed} {language}")
-    draw.shuffle(words)
-    apart = max(4 * examples, min(200, len(words) // 10))
-    if len(words) <= apart:
+    lexicon = _cached(path, path.stat().st_mtime_ns)
+    held = _held(directory, path)
+    apart = max(4 * examples, min(200, len(lexicon) // 10))
+    if len(lexicon) <= apart:
         raise ConfigError(
-            f"{path} has {len(words)} usable words",
+            f"{path} has {len(lexicon)} usable words",
             f"more than {apart}, with one-word translations",
             "give a larger lexicon, or fewer examples",
         )
+    words = _common_words(lexicon, held, len(lexicon) if limit is None else apart + limit, seed)
     pool, chosen = words[:apart], words[apart:][:limit]
+    draw = random.Random(f"{seed} {language}")
     own, english = WORDS[language], _english(language)
     receivers, donors = [], []
     for word in chosen:
         accepted = lexicon[word]
-        fitting = [shown for shown in pool if not set(lexicon[shown]) & set(accepted)]
-        shown = [(example, lexicon[example][0]) for example in draw.sample(fitting, examples)]
+        fitting = [example for example in pool if not set(lexicon[example]) & set(accepted)]
+        # An example that has one translation only is the clearer.
+        clear = [example for example in fitting if len(lexicon[example]) == 1]
+        drawn = draw.sample(clear if len(clear) >= 2 * examples else fitting, min(examples, len(fitting)))
+        shown = [(example, lexicon[example][0]) for example in drawn]
         receivers.append(Row(_prompt(own, shown, word), (), accepted))
         donors.append(Row(_prompt(english, shown, word), (), accepted))
     return receivers, donors
+
+
+def _common_words(
+    lexicon: dict[str, tuple[str, ...]], held: Counter[str], wanted: int, seed: int
+) -> list[str]:
+    """Draw words: at least as many as are wanted, of those that the most lexicons hold."""
+    common = sorted(lexicon, key=lambda word: -held[word])[min(wanted, len(lexicon)) - 1]
+    # One draw for all languages, so that words which all lexicons have come in the same order.
+    order = sorted({*held, *lexicon})
+    random.Random(seed).shuffle(order)
+    return [word for word in order if word in lexicon and held[word] >= held[common]]
+
+
+@lru_cache(maxsize=32)
+def _cached(path: Path, _changed: int) -> dict[str, tuple[str, ...]]:
+    """A lexicon read once, though every language's words are counted over all of them."""
+    return read_lexicon(path)
+
+
+def _held(directory: Path, path: Path) -> Counter[str]:
+    """How many lexicons of the directory hold each English word."""
+    held = Counter(_cached(path, path.stat().st_mtime_ns).keys())
+    for other in sorted([*directory.glob("*.txt"), *directory.glob("*.tsv")]):
+        if other != path:
+            # A note that lies beside them is no lexicon.
+            with contextlib.suppress(ConfigError):
+                held.update(_cached(other, other.stat().st_mtime_ns).keys())
+    return held
 
 
 def _prompt(wording: WordWording, shown: list[tuple[str, str]], word: str) -> str:

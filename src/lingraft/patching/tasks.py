@@ -84,8 +84,8 @@ def build_pairs(
     if task not in TASKS:
         raise ConfigError(f"task {task!r}", f"one of {', '.join(TASKS)}", "name one, or give a JSONL file")
     donors = (donor,) if isinstance(donor, str) else tuple(donor)
-    _check_request(directory, donors, receivers, limit, misaligned)
     request = Request(directory, donors, limit, donor_file, split, examples, seed)
+    _check_request(request, receivers, misaligned)
     instances: list[Instance] = []
     for language in receivers:
         receiver, sides = TASKS[task].read(request, language)
@@ -108,17 +108,19 @@ def build_pairs(
     return instances
 
 
-def _check_request(
-    directory: Path, donors: Sequence[str], receivers: Sequence[str], limit: int | None, misaligned: str
-) -> None:
-    if not directory.is_dir():
-        raise ConfigError(f"{directory} is no directory", "the task's directory", "check the path")
-    for name, languages in (("donor", donors), ("receiver", receivers)):
+def _check_request(request: Request, receivers: Sequence[str], misaligned: str) -> None:
+    if not request.directory.is_dir():
+        raise ConfigError(f"{request.directory} is no directory", "the task's directory", "check the path")
+    for name, languages in (("donor", request.donors), ("receiver", receivers)):
         if not languages or len(set(languages)) < len(languages):
             said = ", ".join(languages) if languages else f"no {name} language"
             raise ConfigError(f"{name}s: {said}", "each language once", f"name at least one {name}")
-    if limit is not None and limit < 1:
-        raise ConfigError(f"limit {limit}", "at least 1", "give a larger number, or none for all rows")
+    if request.limit is not None and request.limit < 1:
+        raise ConfigError(
+            f"limit {request.limit}", "at least 1", "give a larger number, or none for all rows"
+        )
+    if request.examples < 0:
+        raise ConfigError(f"examples {request.examples}", "0 or more", "give a larger number")
     if misaligned not in MISALIGNED:
         raise ConfigError(f"misaligned {misaligned!r}", f"one of {', '.join(MISALIGNED)}", "name one")
 
