@@ -7,13 +7,20 @@ from numpy.typing import ArrayLike
 
 from lingraft.patching.choosing import best_pair
 from lingraft.patching.map_explorer import MOST_BYTES, Texts, donor_name, map_explorer
-from lingraft.patching.map_figures import ENTROPY, RIGHT, SCORE, map_pictures
+from lingraft.patching.map_figures import ENTROPY, RIGHT, SCORE, figure_name, heatmaps
 from lingraft.patching.map_grids import ALL, by_language, map_means, paper_pair, score_change
 from lingraft.patching.maps import Answers, LayerMaps
 from lingraft.patching.selection_report import percent, selection_sections
+from lingraft.reports.drawing import Picture
 from lingraft.reports.page import Block, Cell, Figure, Paragraph, Section, Table
 
 __all__ = ["language_table", "map_sections", "map_sentence", "selection_sections", "warnings"]
+
+_READING = (
+    "How to read the table: intervals are 95 %, by bootstrap over instances (none below ten). The best pair"
+    " was chosen on the very instances that it is scored on, so its share is too good, and has no interval. The"
+    " upper bound counts an instance as right if any pair is."
+)
 
 FEW = 100
 """Below so many instances of a language its numbers are called rough (our choice)."""
@@ -28,6 +35,7 @@ def map_sections(
     control: str = "none",
     layers: int | None = None,
     most_bytes: int = MOST_BYTES,
+    pictures: Mapping[str, Picture] | None = None,
 ) -> list[Section]:
     """Say what a sweep found.
 
@@ -39,6 +47,7 @@ def map_sections(
         control: Which chance control this run is; `none` for a real one.
         layers: Of the model, for the paper's fixed pair; None: the highest donor layer is the last.
         most_bytes: What single instances may take in the interactive map.
+        pictures: What `heatmaps` made of the same maps; None draws them.
 
     Returns:
         Sections for a page: results, a section of heatmaps for each site and donor, the interactive map.
@@ -48,14 +57,18 @@ def map_sections(
     """
     results: list[Block] = [Paragraph(map_sentence(maps, vanilla)) for maps in keyed.values()]
     results += [Paragraph(text, warning=True) for text in warnings(keyed, control)]
+    if any(maps.known.any() for maps in keyed.values()):
+        results.append(Paragraph(_READING))
     results += [
         table
         for maps in keyed.values()
         if (table := language_table(maps, vanilla, donors if maps.donor == 0 else None, layers=layers))
     ]
     sections = [Section("What the transplants did", results)]
-    for maps in keyed.values():
-        figures = _figures(maps, vanilla, layers)
+    drawn = heatmaps(keyed, vanilla, layers=layers) if pictures is None else pictures
+    for (site, donor), maps in keyed.items():
+        shown = {name: drawn.get(figure_name(name, site, donor)) for name in (RIGHT, SCORE, ENTROPY)}
+        figures = _figures(maps, vanilla, layers, shown)
         if figures:
             sections.append(Section(f"Heatmaps: {_name(maps)}", figures))
     explorer = map_explorer(keyed, vanilla, donors, texts=texts, layers=layers, most_bytes=most_bytes)
@@ -162,16 +175,13 @@ def language_table(
         "donor's own",
         "mean over pairs",
         "the paper's fixed pair",
-        "best pair in hindsight",
-        "which (donor → receiver)",
+        "best pair in hindsight (donor → receiver)",
         "upper bound",
     )
     # A column that says nothing anywhere is left out.
     kept = [place for place in range(len(columns)) if any(row[place] is not None for row in rows)]
     return Table(
-        f"Percent right at {_name(maps)}. Intervals: 95 %, bootstrap over instances (none below ten). The best pair was"
-        " chosen on the same instances that it is scored on, so it is too good and has no interval. The upper bound"
-        f" counts an instance as right if any of {maps.pairs:,} pairs is.",
+        f"Percent right at {_name(maps)}",
         [columns[place] for place in kept],
         [[row[place] for place in kept] for row in rows],
         digits=1,
@@ -191,13 +201,14 @@ def _language_row(
         percent(theirs.correct) if theirs is not None and theirs.known.all() else None,
         percent(judged.correct.mean(axis=1)),
         None if coarse is None else percent(judged.correct[:, coarse]),
-        100 * float(judged.correct[:, best].mean()),
-        f"{judged.donor_layers[best]} → {judged.receiver_layers[best]}",
+        _share_and_pair(judged, best),
         percent(judged.correct.any(axis=1)),
     )
 
 
-def _figures(maps: LayerMaps, vanilla: Answers, layers: int | None) -> list[Block]:
+def _figures(
+    maps: LayerMaps, vanilla: Answers, layers: int | None, pictures: Mapping[str, Picture | None]
+) -> list[Block]:
     means = map_means(maps, vanilla, layers=layers)
     change = score_change(maps, vanilla)
     answer = "right answer" if means.judged else "answer given"
@@ -218,10 +229,13 @@ def _figures(maps: LayerMaps, vanilla: Answers, layers: int | None) -> list[Bloc
         "Mean entropy of the distribution that the answer was read from, in nats.",
         _extremes(maps, means.entropy, " nats", 2),
     )
-    pictures = map_pictures(maps, vanilla, layers=layers)
     several = len(set(maps.languages)) > 1
     panels = f" Panels: {ALL} instances, then each language." if several else ""
-    return [Figure(told[name][0] + panels, told[name][1], picture) for name, picture in pictures.items()]
+    return [
+        Figure(told[name][0] + panels, told[name][1], picture)
+        for name, picture in pictures.items()
+        if picture is not None
+    ]
 
 
 def _extremes(maps: LayerMaps, grid: ArrayLike, unit: str, digits: int) -> str:
@@ -246,6 +260,12 @@ def _plural(count: int) -> str:
 
 def _pair(maps: LayerMaps, pair: int) -> str:
     return f"donor layer {maps.donor_layers[pair]}, receiver layer {maps.receiver_layers[pair]}"
+
+
+def _share_and_pair(judged: LayerMaps, pair: int) -> str:
+    """Kept on one line by spaces that do not break."""
+    layers = f"{judged.donor_layers[pair]}\u00a0→\u00a0{judged.receiver_layers[pair]}"
+    return f"{100 * judged.correct[:, pair].mean():.1f} ({layers})"
 
 
 def _name(maps: LayerMaps) -> str:

@@ -17,6 +17,12 @@ FEWEST = 10
 
 UNION = "layer pairs"
 
+_READING = (
+    "How to read the table: intervals are 95 %, by bootstrap over instances (none below ten), gains paired by instance."
+    " Pairs run is what an instance costs once the choice is made. What was chosen with labels was chosen on other"
+    " instances than it is scored on; the upper bound and the controls look at each instance's own answer."
+)
+
 Curves = Mapping[str, Mapping[int, Estimate]]
 
 
@@ -154,8 +160,7 @@ def choice_tables(lines: Sequence[SelectionLine]) -> list[Table]:
         ]
         tables.append(
             Table(
-                f"{where}, {count:,} instances: percent right and points gained on the unpatched model (95 %,"
-                " bootstrap, paired). Pairs run: what an instance costs once the choice is made.",
+                f"{where}, {count:,} instances: percent right, and points gained on the unpatched model",
                 ("method", "right", "gained", "pairs run", "instances", "labels used"),
                 rows,
                 digits=1,
@@ -196,6 +201,7 @@ def _bound_section(bound: BoundReport, curve: Mapping[int, Estimate] | Curves | 
 def _choice_section(lines: Sequence[SelectionLine], learning: Mapping[int, Estimate] | None) -> Section:
     overall = [line for line in lines if line.language == ALL_LANGUAGES]
     blocks: list[Block] = [Paragraph(choice_sentence(lines))]
+    blocks.append(Paragraph(_READING))
     blocks += choice_tables(lines)[:1]
     shown = {line.method: _percent(line.accuracy) for line in overall if line.method != "vanilla"}
     own = next((line.accuracy.value for line in overall if line.method == "vanilla"), None)

@@ -51,13 +51,13 @@
     return high > low ? { low, high, centre: null } : { low: low - 0.5, high: high + 0.5, centre: null };
   }
 
-  function number(value, quantity, signed) {
+  function number(value, quantity, { signed = false, bare = false } = {}) {
     if (value === null || Number.isNaN(value)) return "no value";
     const shown = (quantity.percent ? 100 * value : value).toFixed(quantity.percent ? 1 : quantity.digits);
     const plain = Number(shown) === 0 ? shown.replace("-", "") : shown.replace("-", "−");
     const sign = signed && Number(shown) > 0 ? "+" : "";
     const unit = quantity.percent ? (signed ? " points" : " %") : quantity.unit ? ` ${quantity.unit}` : "";
-    return sign + plain + unit;
+    return sign + plain + (bare ? "" : unit);
   }
 
   function make(tag, parent, properties = {}) {
@@ -175,7 +175,7 @@
     }
 
     function paint(value) {
-      if (now.part.verdict) return DIVERGING[dark.matches ? "dark" : "light"][value > 0.5 ? 5 : 1];
+      if (now.part.verdict) return DIVERGING[dark.matches ? "dark" : "light"][value > 0.5 ? 5 : 2];
       const { low, high, centre } = now.range;
       const stops = centre === null ? VIRIDIS : DIVERGING[dark.matches ? "dark" : "light"];
       return blend(stops, (value - low) / (high - low));
@@ -307,7 +307,8 @@
         }
         const ends = make("div", legend, { className: "explorer-ends" });
         ends.style.width = `${width}px`;
-        const beyond = (value) => (quantity.percent && (value < 0 || value > 1) ? "" : number(value, quantity));
+        // Shares that cannot be are not written at the ends of a scale that is as long on both sides.
+        const beyond = (value) => quantity.percent && (value < 0 || value > 1) ? "" : number(value, quantity, { bare: !quantity.percent });
         make("span", ends, { textContent: beyond(low) });
         if (centre !== null) {
           make("span", ends, { textContent: `${data.referenceLabel} ${number(centre, quantity)}` });
@@ -339,7 +340,7 @@
         let text = number(value, quantity);
         if (part.verdict && !Number.isNaN(value)) text = value > 0.5 ? "right" : "wrong";
         else if (part.ref !== null && !Number.isNaN(value)) {
-          text += ` (${number(value - part.ref, quantity, true)})`;
+          text += ` (${number(value - part.ref, quantity, { signed: true, bare: !quantity.percent })})`;
         }
         add(quantity.name, text);
         if (which === state.quantity) said.push(`${quantity.name}: ${text}`);

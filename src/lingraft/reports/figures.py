@@ -100,8 +100,10 @@ def loss_curves(
         axes.set(xlabel=x_label, ylabel=y_label)
         if log_x:
             axes.set_xscale("symlog", linthresh=1)
+            _plain_numbers(axes.xaxis)
         if log_y:
             axes.set_yscale("log")
+            _plain_numbers(axes.yaxis)
         axes.grid(axis="y")
         drawn.sort(key=lambda entry: -entry[0])
         axes.legend(
@@ -112,6 +114,18 @@ def loss_curves(
         )
 
     return _draw(paint, (8.0, max(3.8, 0.26 * len(curves) + 1.2)))
+
+
+def _plain_numbers(axis: Any) -> None:
+    """Write 100 on a logarithmic axis, since powers would be set as formulas; 2, 3 and 5 where it is short."""
+
+    def between(value: float, _: Any) -> str:
+        low, high = axis.get_view_interval()
+        short = low > 0 and high / low < 30
+        return f"{value:,g}" if short and f"{value:e}"[0] in "235" and value >= low else ""
+
+    axis.set_major_formatter(lambda value, _: f"{value:,g}")
+    axis.set_minor_formatter(between)
 
 
 def dot_chart(

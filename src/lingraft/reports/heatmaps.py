@@ -135,12 +135,11 @@ def _colours(dark: bool, *, diverging: bool) -> Any:
     from matplotlib import colormaps
     from matplotlib.colors import LinearSegmentedColormap
 
-    colours: Any = colormaps["viridis"].copy()
+    colours: Any = colormaps["viridis"]
     if diverging:
         colours = LinearSegmentedColormap.from_list("lingraft", _DIVERGING[dark])
     # A pair that was left out shows the page's lines, which neither scale contains.
-    colours.set_bad(GRID[dark])
-    return colours
+    return colours.with_extremes(bad=GRID[dark])
 
 
 def _dress(spot: Any, panel: Panel, axes: GridAxes, dark: bool, *, first: bool, last: bool) -> None:
@@ -166,7 +165,7 @@ def _mark(spot: Any, panel: Panel, axes: GridAxes, dark: bool) -> dict[str, Any]
         # Above the column: a frame would hide a narrow one.
         look: dict[str, Any] = {"marker": "v", "markersize": 6, "color": INK[dark], "linestyle": "none"}
         over = spot.get_xaxis_transform()
-        spot.plot([axes.pointed_column], [1.0], clip_on=False, transform=over, **(look | {"marker": 11}))
+        spot.plot([axes.pointed_column], [1.0], clip_on=False, transform=over, **(look | {"marker": 7}))
         handles[axes.pointer_label] = Line2D([], [], **look)
     for (name, (row, column)), symbol in zip(panel.marks.items(), _SYMBOLS, strict=False):
         look = {

@@ -17,10 +17,11 @@ STYLE = """
 .explorer { border: 1px solid var(--line); border-radius: 8px; padding: .9rem 1rem; }
 .explorer [hidden] { display: none; }
 .explorer-controls { display: flex; flex-wrap: wrap; gap: .6rem 1.2rem; margin-bottom: .6rem; }
-.explorer-controls label { display: flex; align-items: center; gap: .45rem; }
+.explorer-controls label { display: flex; align-items: center; gap: .45rem; min-width: 0; max-width: 100%; }
+.explorer-controls label > span { white-space: nowrap; }
 .explorer-controls label > span:first-child { color: var(--quiet); }
 .explorer select, .explorer button { font: inherit; color: var(--ink); background: var(--raised);
-  border: 1px solid var(--line); border-radius: 5px; padding: .2rem .45rem; max-width: 18rem; }
+  border: 1px solid var(--line); border-radius: 5px; padding: .2rem .45rem; max-width: 18rem; min-width: 0; }
 .explorer-body { display: flex; flex-wrap: wrap; gap: .4rem 1.4rem; align-items: flex-start; }
 .explorer-map { flex: 1 1 30rem; min-width: 0; border-radius: 6px; }
 .explorer-map:focus-visible, .explorer select:focus-visible, .explorer button:focus-visible {
@@ -29,13 +30,14 @@ STYLE = """
 .explorer-side { flex: 1 1 13rem; max-width: 20rem; }
 .explorer-legend { display: flex; flex-wrap: wrap; align-items: center; gap: .2rem .5rem; min-height: 2.6rem; }
 .explorer-legend canvas { display: block; border-radius: 3px; }
-.explorer-ends { display: flex; justify-content: space-between; gap: .5rem; font-size: .8rem; }
+.explorer-ends { display: flex; justify-content: space-between; gap: .5rem; font-size: .8rem; white-space: nowrap; }
 .explorer-swatch { width: 1rem; height: 1rem; border-radius: 3px; }
 .explorer-marks, .explorer-note, .explorer-hint { color: var(--quiet); font-size: .9rem; margin: .3rem 0; }
 .explorer-marks { display: flex; flex-direction: column; }
 .explorer-where { font-weight: 600; margin: .6rem 0 .3rem; }
-.explorer dl { display: grid; grid-template-columns: auto 1fr; gap: .15rem .7rem; margin: 0; }
-.explorer dt { color: var(--quiet); }
+.explorer dl { display: grid; grid-template-columns: minmax(5rem, 9.5rem) minmax(6rem, 1fr); gap: .3rem .7rem;
+  margin: 0; align-items: baseline; }
+.explorer dt { color: var(--quiet); font-size: .9rem; line-height: 1.3; }
 .explorer dd { margin: 0; font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }
 .explorer-text { white-space: pre-wrap; background: var(--raised); border-radius: 4px; padding: 0 .35rem; }
 .explorer-spoken { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }

@@ -11,14 +11,26 @@ from typing import Any
 
 from lingraft.files import write_text
 from lingraft.reports import interactive
+from lingraft.reports.cells import Cell, cell_html, format_cell
 from lingraft.reports.drawing import Picture
 from lingraft.reports.interactive import GridExplorer
 from lingraft.reports.intervals import Estimate
 from lingraft.reports.result import RunResult
 from lingraft.reports.template import PAGE, STYLE
 
-Cell = str | int | float | bool | Estimate | None
-"""What a table cell can hold: numbers are set right and rounded, None is a dash."""
+__all__ = [
+    "Block",
+    "Cell",
+    "Command",
+    "Figure",
+    "Paragraph",
+    "Section",
+    "Table",
+    "format_cell",
+    "render_page",
+    "result_sections",
+    "write_page",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,31 +198,6 @@ def result_sections(result: RunResult) -> list[Section]:
     return sections
 
 
-def format_cell(value: Cell, digits: int) -> str:
-    """Return a cell's text: thousands separated, an estimate with its interval, None as a dash.
-
-    Args:
-        value: The cell.
-        digits: Digits after the point of what is not a whole number.
-
-    Returns:
-        Plain text, not escaped.
-    """
-    if isinstance(value, Estimate):
-        text = format_cell(value.value, digits)
-        bounded = value.low is not None and value.high is not None
-        interval = f" ({format_cell(value.low, digits)} to {format_cell(value.high, digits)})"
-        return text + interval if bounded else text
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, int):
-        return f"{value:,}"
-    if isinstance(value, float) and math.isfinite(value):
-        small = value != 0 and abs(value) < 0.5 * 10**-digits
-        return f"{value:.{digits}g}" if small else f"{value:,.{digits}f}"
-    return value if isinstance(value, str) else "–"
-
-
 def _text(value: str) -> str:
     return html.escape(value, quote=True)
 
@@ -252,7 +239,7 @@ def _table(table: Table) -> str:
     for number, row in enumerate(table.rows):
         cells = []
         for place, value in enumerate(row):
-            text = _text(format_cell(value, table.digits))
+            text = cell_html(value, table.digits)
             shown = f"<strong>{text}</strong>" if number == best and place == table.best else text
             if place == 0:
                 cells.append(f'<th scope="row">{shown}</th>')

@@ -24,7 +24,9 @@ th, td { text-align: left; padding: .35rem .9rem .35rem 0; border-bottom: 1px so
   vertical-align: top; }
 thead th { border-bottom: 2px solid var(--line); }
 tbody th { font-weight: 500; }
-.number { text-align: right; white-space: nowrap; }
+.number { text-align: right; }
+.number .interval { white-space: nowrap; display: inline-block; }
+thead th { vertical-align: bottom; min-width: 4.2rem; }
 figure { margin: 1.2rem 0; }
 img { max-width: 100%; height: auto; }
 img.paper { background: #fff; border-radius: 6px; padding: .5rem; }
