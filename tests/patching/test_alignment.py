@@ -211,9 +211,8 @@ def test_columns_leave_out_the_wording_and_keep_line_breaks_together() -> None:
     assert len(columns) == len(others) == 2
     assert columns[1].texts[0] == "c" * 19
     assert columns[0].texts[3].endswith("b")
-    ragged, _ = columns_of(
-        [text.replace(" ", "\n" * (n % 3 + 1) + "x") for n, text in enumerate(first)], first
-    )
+    uneven = [text + f"\nb{number}" * (number % 3) for number, text in enumerate(first)]
+    ragged, _ = columns_of(uneven, first)
     assert len(ragged) == 1
 
 
