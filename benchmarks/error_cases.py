@@ -2,6 +2,7 @@
 
 import contextlib
 import gzip
+import json
 import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -317,6 +318,95 @@ MEASURE_CASES = {
     ),
 }
 
+PATCH_DEFAULTS = {"model": "model", "pairs": "pairs.jsonl", "site": "ffn", "out": "out"}
+ROW: dict[str, Any] = {
+    "id": "größe",
+    "donor": "Open the document",
+    "receiver": "Ireki dokumentua",
+    "options": [" Formatua", " papera"],
+    "answer": 1,
+}
+
+
+def sweep(**options: str | None) -> str:
+    """Return a `patch sweep` command: the defaults, with options changed, added or (None) left out."""
+    chosen = {**PATCH_DEFAULTS, **options}
+    flags = [f"--{name.replace('_', '-')} {shlex.quote(value)}" for name, value in chosen.items() if value]
+    return " ".join(["patch sweep", *flags])
+
+
+def rows(*changed: Mapping[str, Any]) -> Callable[[Path], object]:
+    """Write pairs.jsonl: a good row, and one for each mapping with these fields changed, None leaving one out."""
+
+    def write(world: Path) -> None:
+        every = [ROW, *({**ROW, "id": f"row-{number}", **fields} for number, fields in enumerate(changed))]
+        kept = [{name: value for name, value in row.items() if value is not None} for row in every]
+        write_lines(world / "pairs.jsonl", [json.dumps(row, ensure_ascii=False) for row in kept])
+
+    return write
+
+
+def hookless(world: Path) -> None:
+    """A model that transformers loads and that no adapter knows."""
+    from transformers import CTRLConfig, CTRLLMHeadModel
+
+    tokenizer = byte_bpe_tokenizer()
+    config = CTRLConfig(vocab_size=len(tokenizer), n_embd=16, dff=32, n_layer=1, n_head=2, n_positions=64)
+    CTRLLMHeadModel(config).save_pretrained(world / "ctrl")
+    tokenizer.save_pretrained(world / "ctrl")
+    rows()(world)
+
+
+PATCH_CASES = {
+    "pairs-missing": Case("The pairs' path is wrong", sweep(pairs="pears.jsonl")),
+    "pairs-empty": Case("No pairs", sweep(), lambda world: write_lines(world / "pairs.jsonl", [])),
+    "pairs-no-json": Case(
+        "A line that is no JSON", sweep(), lambda world: write_lines(world / "pairs.jsonl", ["{"])
+    ),
+    "pairs-field": Case("A row with a missing field", sweep(), rows({"donor": None})),
+    "pairs-unknown-field": Case("A row with an unknown field", sweep(), rows({"anwser": 1})),
+    "pairs-empty-prompt": Case("An empty prompt", sweep(), rows({"receiver": "  "})),
+    "pairs-twice": Case("An id that comes twice", sweep(), rows({"id": "größe"})),
+    "pairs-answer": Case("An answer that is no option", sweep(), rows({"answer": 2})),
+    "pairs-donors": Case("Rows with one and two donors", sweep(), rows({"donor": ["a", "b"]})),
+    "pairs-first-token": Case(
+        "Options that share their first token", sweep(), rows({"options": [" (1)", " (2)"]})
+    ),
+    "pairs-no-options": Case(
+        "--score options without options", sweep(score="options"), rows({"options": None, "answer": " x"})
+    ),
+    "pairs-too-long": Case(
+        "A prompt longer than the context", sweep(), rows({"receiver": "Größere Änderungen " * 60})
+    ),
+    "sweep-site": Case("A site that does not exist", sweep(site="mlp"), rows()),
+    "sweep-operator": Case("An operator that does not exist", sweep(operator="swap"), rows()),
+    "sweep-layer": Case("A layer out of range", sweep(donor_layers="0,2"), rows()),
+    "sweep-layers": Case("Layers that are none", sweep(receiver_layers="first"), rows()),
+    "sweep-shard": Case("A shard that does not exist", sweep(shard="3/2"), rows()),
+    "sweep-memory": Case(
+        "Too little memory for a single row",
+        sweep(model="wide", memory_mib="1"),
+        lambda world: (save_llama(world / "wide", byte_bpe_tokenizer(), padding=100_000), rows()(world)),
+    ),
+    "sweep-shuffled": Case("Shuffling a single row", sweep(control="shuffled"), rows()),
+    "sweep-hooks": Case("A model whose hooks do not resolve", sweep(model="ctrl"), hookless),
+    "select-no-run": Case("select without a sweep", "patch select --run runs/none --out out"),
+    "select-control": Case("A control without a name", "patch select --run out --control noise --out choice"),
+    "generate-half": Case(
+        "A donor without a receiver",
+        "patch generate --model model --donor-layer 0 --receiver-layer 1 --donor hello",
+    ),
+    "evaluate-no-answers": Case(
+        "Evaluating without answers",
+        "patch evaluate --model model --pairs pairs.jsonl --donor-layer 0 --receiver-layer 1 --out out",
+        lambda world: write_lines(world / "pairs.jsonl", ['{"id": 1, "donor": "a", "receiver": "b"}']),
+    ),
+    "pairs-task-files": Case(
+        "A task's files are not there",
+        "patch pairs --task xnli --data model --languages sw --out pairs.jsonl",
+    ),
+}
+
 GROUPS = {
     "Models": MODEL_CASES,
     "Tokenizers": TOKENIZER_CASES,
@@ -326,5 +416,6 @@ GROUPS = {
     "Outputs": OUTPUT_CASES,
     "Assets": ASSET_CASES,
     "Measuring": MEASURE_CASES,
+    "Patching": PATCH_CASES,
 }
 CASES: dict[str, Case] = {name: case for group in GROUPS.values() for name, case in group.items()}

@@ -193,7 +193,8 @@ def _rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: {error}", "a JSONL file in UTF-8", "check the path") from error
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ConfigError(f"{path}: {reason}", "a JSONL file in UTF-8", "check the path") from error
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
