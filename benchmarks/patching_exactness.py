@@ -136,8 +136,8 @@ def write_page(
         "```",
         "",
         f"The first row of an XNLI file, donor English, receiver {language}. Every layer pair is compared with",
-        "transformers' own greedy `generate` under one hook. The difference is the largest of any logit of any pair, as",
-        "a share of the largest logit of its row. float32 must agree in every token and text; bfloat16 is reported:",
+        "transformers' own greedy `generate` under one hook. The difference is the largest of any logit, as a share",
+        "of the largest logit of its row. float32 must agree in every token and text; bfloat16 is reported:",
         "there, computing rows in a batch rounds otherwise than computing them one by one.",
         "",
         "| model | type | site | prompts | pairs | largest difference | equal first tokens | equal texts | ours "
