@@ -14,6 +14,8 @@ from lingraft.patching.sweep import SweepSettings, sweep_instance
 LAYERS = (4, 8, 16, 32)
 LENGTHS = (32, 128, 512)
 SAMPLE = 6
+TEXT_LENGTH = 128
+"""Where 20 tokens are generated too."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class Point:
     counted_text: int
     forward: float
     first: float
-    text: float
+    text: float | None
     released: float
 
     @property
@@ -38,7 +40,11 @@ class Point:
 def measure_curve(options):
     device = torch.device(options.device)
     layers, lengths = ((4, 8), (32, 128)) if options.quick else (LAYERS, LENGTHS)
-    return [_point(curve_problem(n, t, device=device), options) for t in lengths for n in layers]
+    return [
+        _point(curve_problem(n, t, device=device), options, texts=t == TEXT_LENGTH)
+        for t in lengths
+        for n in layers
+    ]
 
 
 def counts(problem, score, new_tokens, memory_bytes):
@@ -53,7 +59,7 @@ def counts(problem, score, new_tokens, memory_bytes):
     )
 
 
-def _point(problem, options):
+def _point(problem, options, *, texts):
     def sweep(score):
         settings = SweepSettings(("ffn",), score, memory_bytes=options.memory_bytes)
         return sweep_instance(problem.model, problem.tokenizer, problem.prompt, settings)
@@ -79,6 +85,6 @@ def _point(problem, options):
         counted_text=counts(problem, "generate", 20, options.memory_bytes).token_layers,
         forward=median(forwards, 5),
         first=median(lambda: sweep("first-token"), 3),
-        text=timed(lambda: sweep("generate"), problem.device)[1],
+        text=timed(lambda: sweep("generate"), problem.device)[1] if texts else None,
         released=pair * problem.layers**2,
     )

@@ -16,7 +16,7 @@ TEXTS = 12
 
 @dataclass(frozen=True)
 class Agreement:
-    """One site. Shares of equal first tokens and of equal 20-token texts; seconds of the bfloat16 map."""
+    """One site. Shares of equal first tokens and (ffn alone) of equal 20-token texts; seconds of the bfloat16 map."""
 
     site: str
     pairs: int
@@ -59,8 +59,8 @@ def _agreement(problem, halves, site, chosen, memory_bytes):
     naive = [one_hook(halves, site, values[giver], taker, 1)[0] for giver, taker in chosen]
     exact = [one_hook(problem, site, exact_values[giver], taker, 1)[0] for giver, taker in chosen]
     mine = [int(batched.token_id[row]) for row in rows]
-    texts, text_seconds = sweep(halves, "generate")
-    some = list(zip(chosen, rows, strict=True))[:TEXTS]
+    texts, text_seconds = sweep(halves, "generate") if site == "ffn" else (batched, 0.0)
+    some = list(zip(chosen, rows, strict=True))[:TEXTS] if site == "ffn" else []
     alone = [halves.decode(one_hook(halves, site, values[giver], taker, 20)) for (giver, taker), _ in some]
     return Agreement(
         site=site,
@@ -70,7 +70,7 @@ def _agreement(problem, halves, site, chosen, memory_bytes):
         batched_float=share(mine, exact),
         naive_float=share(naive, exact),
         all_float=share(batched.token_id.tolist(), whole.token_id.tolist()),
-        batched_naive_texts=share([texts.text[row] for _, row in some], alone),
+        batched_naive_texts=share([texts.text[row] for _, row in some], alone) if some else 0.0,
         seconds=seconds,
         text_seconds=text_seconds,
     )

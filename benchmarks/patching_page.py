@@ -10,7 +10,7 @@ import transformers
 from patching_curve import counts
 from patching_parts import TITLES, Report, ratio, report_agreement, report_curve, report_second
 from patching_peers import released_forwards
-from patching_problem import timed
+from patching_problem import on_one_thread, timed
 
 WANTED = {"first-token": 80, "generate": 10}
 
@@ -52,7 +52,7 @@ def command(options):
         ("--device", options.device, "cpu"),
         ("--dtype", options.dtype, "float32"),
         ("--second-threads", options.second_threads, 0),
-        ("--rounds", options.rounds, 3),
+        ("--rounds", options.rounds, 2),
         ("--sample", options.sample, 6),
     ):
         given += [name, str(value)] if value != usual else []
@@ -75,6 +75,11 @@ def report_machine(report, problem, options):
         f"Made by `{command(options)}`. {where}, {torch.get_num_threads()} of {os.cpu_count()} cores used,"
         f" torch {torch.__version__}, transformers {transformers.__version__}. Load of the machine {options.load:.1f}"
         f" before, {os.getloadavg()[0]:.1f} at the end, this program included."
+        + (
+            " Seconds are of the processor, not of the clock: other programs then count little."
+            if on_one_thread(problem.device)
+            else ""
+        )
     )
     report.say()
     report.say(
@@ -94,7 +99,7 @@ def report_machine(report, problem, options):
         " The plain loop reads the donor once and runs one hook and one forward (or generation) a pair."
         + (
             f" nnsight {options.nnsight.__version__}: one trace a receiver layer, all donor layers as a batch of"
-            f" whole prompts, timed on {options.rounds} receiver layers."
+            f" whole prompts, timed on {options.rounds} receiver layers (20 tokens: one)."
             if options.nnsight
             else " nnsight is not installed here: `pip install nnsight` adds its row."
         )

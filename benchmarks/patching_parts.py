@@ -77,9 +77,9 @@ def report_agreement(report, agreement):
                 f"{one.batched_float:.1%}",
                 f"{one.naive_float:.1%}",
                 f"{one.all_float:.1%}",
-                f"{one.batched_naive_texts:.0%} of {one.texts}",
+                f"{one.batched_naive_texts:.0%} of {one.texts}" if one.texts else "-",
                 f"{one.seconds:.2f}",
-                f"{one.text_seconds:.1f}",
+                f"{one.text_seconds:.1f}" if one.texts else "-",
             ]
             for one in agreement
         ],
@@ -114,8 +114,8 @@ def report_curve(report, curve, page):
                 f"{one.first / one.forward:.2f}",
                 f"{one.released / one.first:.0f}",
                 f"{one.counted_text:,}",
-                f"{one.text:.2f}",
-                f"{1e6 * one.text / one.counted_text:.1f}",
+                "-" if one.text is None else f"{one.text:.2f}",
+                "-" if one.text is None else f"{1e6 * one.text / one.counted_text:.1f}",
             ]
         )
     report.table(
@@ -158,12 +158,14 @@ def draw(curve, path):
             marker + "-",
             label=f"first token, T = {length}",
         )
-        axes.loglog(
-            [one.counted_text for one in points],
-            [one.text for one in points],
-            marker + "--",
-            label=f"20 tokens, T = {length}",
-        )
+        texts = [one for one in points if one.text is not None]
+        if texts:
+            axes.loglog(
+                [one.counted_text for one in texts],
+                [one.text for one in texts],
+                marker + "--",
+                label=f"20 tokens, T = {length}",
+            )
         axes.loglog(
             [one.counted for one in points],
             [one.released for one in points],

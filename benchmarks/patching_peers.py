@@ -4,8 +4,7 @@ All three reach the modules on their own, through a Llama-shaped model's own nam
 `lingraft.patching`: they are a second opinion on the results too. The released algorithm is written anew from its
 description: a process for every pair generates one token from the donor prompt while every layer keeps its module's
 output, then generates from the receiver prompt with the donor layer's output at the last position in place of the
-receiver layer's, in the prefill only. Left out, in its favour: the released code loads the model anew for every pair,
-and its wrapper for the feed-forward site computes every layer's feed-forward network twice.
+receiver layer's, in the prefill only. Left out, in its favour: the released code loads the model anew for every pair.
 """
 
 import contextlib

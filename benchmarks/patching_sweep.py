@@ -122,7 +122,9 @@ def measure(problem, options):
         for (site, score), seconds in found.items():
             for kept, new in zip((last, all_tokens), measure_forwards(problem, 2), strict=True):
                 kept.extend(new)
-            measure_round(problem, site, score, some, takers[number : number + 1], seconds, options)
+            # A trace of a whole generation takes long: in the first round only.
+            traced = takers[number : number + 1] if score == "first-token" or not number else []
+            measure_round(problem, site, score, some, traced, seconds, options)
             log(options, f"round {number + 1} of {options.rounds}: {site}, {score}")
     # First tokens are quick: once more of each, so that a disturbance of one moment does not count.
     for site in SITES:
@@ -165,7 +167,7 @@ def parse():
     parser.add_argument("--tokens", type=int, default=LENGTH, help="length of the prompts")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", default="float32")
-    parser.add_argument("--rounds", type=int, default=3, help="how often Lingraft and the peers take turns")
+    parser.add_argument("--rounds", type=int, default=2, help="how often Lingraft and the peers take turns")
     parser.add_argument("--sample", type=int, default=6, help="pairs a round that the peers are timed on")
     parser.add_argument(
         "--second-threads", type=int, default=0, help="a short second part with so many threads"
