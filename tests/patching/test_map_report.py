@@ -77,6 +77,9 @@ def test_order_and_one_map_for_several_sites_and_donors():
     ]
     assert isinstance(sections[0].blocks[0], Paragraph)
     assert len(blocks(sections, GridExplorer)) == 1 and len(blocks(sections, Figure)) == 6
+    (explorer,) = blocks(sections, GridExplorer)
+    told = ["donor prompt's own" in group.views[-1].note for group in explorer.groups]
+    assert told == [True, False]
     first, second = blocks(sections, Table)
     assert "donor's own" in first.columns and "donor's own" not in second.columns
     drawn = heatmaps(keyed, vanilla)
@@ -113,7 +116,7 @@ def test_sentence_and_table_count_right():
 def test_a_control_run_says_so():
     maps, vanilla = world()
     warned = words(map_sections({("ffn", 0): maps}, vanilla, None, control="noise", pictures={}))
-    assert "This is a chance control (noise)" in warned and "holds no control" not in warned
+    assert "This is a chance control (noise)" in warned and "no control" not in warned
 
 
 def test_nothing_known():

@@ -14,7 +14,7 @@ Texts = Mapping[str, Mapping[int, str]]
 
 EVERYTHING = "all languages"
 MOST_BYTES = 6_000_000
-"""What single instances may take of a page (our choice); with pictures it stays under about 8 MB."""
+"""What single instances may take of a page (our choice)."""
 
 
 def map_explorer(
@@ -42,19 +42,17 @@ def map_explorer(
     Raises:
         ConfigError: An instance without unpatched answer.
     """
-    single = {
-        key: _instance_views(maps, vanilla, donors if key[1] == 0 else None, texts or {})
-        for key, maps in keyed.items()
-    }
     every = next(iter(keyed.values()))
-    kept = _within(_dealt(every), list(single.values()), most_bytes)
+    single = _single_views(keyed, _dealt(every), vanilla, donors, texts or {}, most_bytes)
+    kept = {name for views in single.values() for name in views}
     groups = []
     for (site, donor), maps in keyed.items():
         views = [
             _mean_view(name, map_means(part, vanilla, layers=layers))
             for name, part in by_language(maps).items()
         ]
-        views += [view for name, view in single[site, donor].items() if name in kept]
+        # In the file's order, whatever the order in which they were dealt.
+        views += [single[site, donor][name] for name in maps.instances if name in single[site, donor]]
         rows, columns = axis_layers(maps)
         first = np.nonzero(columns == 0)[0]
         groups.append(
@@ -140,35 +138,61 @@ def _mean_view(name: str, means: MapMeans) -> GridView:
     )
 
 
-def _instance_views(
-    maps: LayerMaps, vanilla: Answers, donors: Answers | None, texts: Texts
-) -> dict[str, GridView]:
-    own = vanilla.of(maps.instances)
-    theirs = None if donors is None else donors.of(maps.instances)
+def _single_views(
+    keyed: Mapping[tuple[str, int], LayerMaps],
+    names: Sequence[str],
+    vanilla: Answers,
+    donors: Answers | None,
+    texts: Texts,
+    most_bytes: int,
+) -> dict[tuple[str, int], dict[str, GridView]]:
+    """Views of single instances, by name in each group, one after another until a page is full."""
+    places = {key: {name: n for n, name in enumerate(maps.instances)} for key, maps in keyed.items()}
+    own = {key: vanilla.of(maps.instances) for key, maps in keyed.items()}
+    # The donor's own answers are the first donor's.
+    theirs = {
+        key: donors.of(maps.instances) if donors is not None and key[1] == 0 else None
+        for key, maps in keyed.items()
+    }
+    kept: dict[tuple[str, int], dict[str, GridView]] = {key: {} for key in keyed}
+    used = 0
+    for name in names:
+        made = {
+            key: _instance_view(maps, places[key][name], own[key], theirs[key], texts.get(name, {}))
+            for key, maps in keyed.items()
+            if name in places[key]
+        }
+        used += sum(view_bytes(view) for view in made.values())
+        if used > most_bytes:
+            break
+        for key, view in made.items():
+            kept[key][name] = view
+    return kept
+
+
+def _instance_view(
+    maps: LayerMaps, place: int, own: Answers, theirs: Answers | None, known: Mapping[int, str]
+) -> GridView:
+    codes, words = _codes(maps, place, known)
+    reference = None if own.score is None else float(own.score[place])
+    notes = [f"Unpatched: {_said(own, place, known)}."]
+    if theirs is not None:
+        notes.append(f"The donor prompt's own answer: {_said(theirs, place, known)}.")
+    right = GridValues(as_grid(maps, maps.correct[place].astype(np.float64)), verdict=True)
     several = len(set(maps.languages)) > 1
-    views = {}
-    for place, name in enumerate(maps.instances):
-        known = texts.get(name, {})
-        codes, words = _codes(maps, place, known)
-        reference = None if own.score is None else float(own.score[place])
-        notes = [f"Unpatched: {_said(own, place, known)}."]
-        if theirs is not None:
-            notes.append(f"The donor prompt's own answer: {_said(theirs, place, known)}.")
-        right = GridValues(as_grid(maps, maps.correct[place].astype(np.float64)), verdict=True)
-        views[name] = GridView(
-            name=name,
-            facet=(maps.languages[place] or "no language") if several else EVERYTHING,
-            values=[
-                right if maps.known[place] else None,
-                GridValues(as_grid(maps, maps.score[place]), reference),
-                GridValues(as_grid(maps, maps.margin[place])),
-                GridValues(as_grid(maps, maps.entropy[place])),
-            ],
-            note=" ".join(notes),
-            codes=codes,
-            texts=words,
-        )
-    return views
+    return GridView(
+        name=maps.instances[place],
+        facet=(maps.languages[place] or "no language") if several else EVERYTHING,
+        values=[
+            right if maps.known[place] else None,
+            GridValues(as_grid(maps, maps.score[place]), reference),
+            GridValues(as_grid(maps, maps.margin[place])),
+            GridValues(as_grid(maps, maps.entropy[place])),
+        ],
+        note=" ".join(notes),
+        codes=codes,
+        texts=words,
+    )
 
 
 def _codes(
@@ -201,13 +225,3 @@ def _dealt(maps: LayerMaps) -> list[str]:
         seen[language] = seen.get(language, -1) + 1
         turns.append((seen[language], place))
     return [maps.instances[place] for _, place in sorted(turns)]
-
-
-def _within(names: Sequence[str], views: Sequence[Mapping[str, GridView]], most_bytes: int) -> set[str]:
-    kept, used = set(), 0
-    for name in names:
-        used += sum(view_bytes(group[name]) for group in views if name in group)
-        if used > most_bytes:
-            break
-        kept.add(name)
-    return kept

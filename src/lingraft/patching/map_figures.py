@@ -117,5 +117,5 @@ def _scale(quantity: str, everything: MapMeans) -> dict[str, Any]:
         }
     if quantity == SCORE:
         what = "right answer" if everything.judged else "answer given"
-        return {"value_label": f"log-probability of the {what}\nminus unpatched (nats)", "centre": 0.0}
+        return {"value_label": f"change of log-probability\n({what}, nats)", "centre": 0.0}
     return {"value_label": "mean entropy (nats)"}

@@ -22,6 +22,9 @@ _READING = (
     " upper bound counts an instance as right if any pair is."
 )
 
+# What a browser opens at once (our choice); pictures count, and some single instances are there however many.
+_PAGE_BYTES, _LEAST_BYTES = 8_000_000, 1_000_000
+
 FEW = 100
 """Below so many instances of a language its numbers are called rough (our choice)."""
 
@@ -34,7 +37,7 @@ def map_sections(
     texts: Texts | None = None,
     control: str = "none",
     layers: int | None = None,
-    most_bytes: int = MOST_BYTES,
+    most_bytes: int | None = None,
     pictures: Mapping[str, Picture] | None = None,
 ) -> list[Section]:
     """Say what a sweep found.
@@ -46,7 +49,7 @@ def map_sections(
         texts: By instance and label, what answers say.
         control: Which chance control this run is; `none` for a real one.
         layers: Of the model, for the paper's fixed pair; None: the highest donor layer is the last.
-        most_bytes: What single instances may take in the interactive map.
+        most_bytes: What single instances may take in the interactive map; None lets the page grow to about 8 MB.
         pictures: What `heatmaps` made of the same maps; None draws them.
 
     Returns:
@@ -71,6 +74,9 @@ def map_sections(
         figures = _figures(maps, vanilla, layers, shown)
         if figures:
             sections.append(Section(f"Heatmaps: {_name(maps)}", figures))
+    if most_bytes is None:
+        pixels = sum(len(picture.light) + len(picture.dark) for picture in drawn.values())
+        most_bytes = max(_LEAST_BYTES, min(MOST_BYTES, _PAGE_BYTES - pixels * 4 // 3))
     explorer = map_explorer(keyed, vanilla, donors, texts=texts, layers=layers, most_bytes=most_bytes)
     sections.append(Section("The map, cell by cell", [explorer]))
     return sections
@@ -125,8 +131,9 @@ def warnings(keyed: Mapping[tuple[str, int], LayerMaps], control: str) -> list[s
     elif any(maps.known.any() for maps in keyed.values()):
         said.append(
             f"The upper bound is a union over {first.pairs:,} tries, each judged with the answer known: it rises by"
-            " chance alone, and nobody can reach it by choosing. This run holds no control that says how much of it"
-            " is chance; run controls (the prompt as its own donor, noise, shuffled donors, samples) and compare."
+            " chance alone, and nobody can reach it by choosing. This page compares it with no control, so it does"
+            " not say how much of it is chance: run controls (the prompt as its own donor, noise, shuffled donors,"
+            " samples) and put them beside it with `lingraft patch select`."
         )
     small = {
         name: int(part.known.sum()) for name, part in by_language(first).items() if 0 < part.known.sum() < FEW

@@ -107,7 +107,9 @@ def heatmap_panels(
             )
             _dress(spot, panel, axes, dark, first=place % across == 0, last=place + across >= len(panels))
             handles |= _mark(spot, panel, axes, dark)
-        bar = figure.colorbar(image, ax=drawn, label=value_label, fraction=0.05, aspect=28)
+        bar = figure.colorbar(image, ax=drawn, fraction=0.05, aspect=28)
+        bar.set_label(value_label, fontsize=9)
+        bar.ax.tick_params(labelsize=8.5)
         bar.outline.set_visible(False)
         if reference is not None:
             # Two colours over each other are seen on any other.
@@ -170,7 +172,7 @@ def _mark(spot: Any, panel: Panel, axes: GridAxes, dark: bool) -> dict[str, Any]
     for (name, (row, column)), symbol in zip(panel.marks.items(), _SYMBOLS, strict=False):
         look = {
             "marker": symbol,
-            "markersize": 13 if symbol == "*" else 8,
+            "markersize": 11 if symbol == "*" else 6.5,
             "markerfacecolor": "#ffffff",
             "markeredgecolor": "#000000",
             "markeredgewidth": 1.2,
