@@ -4,14 +4,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 
 from lingraft.files import replacing
 from lingraft.patching.bounds import upper_bound
+from lingraft.patching.choosing import best_pair
 from lingraft.patching.instances import Instance
 from lingraft.patching.map_figures import heatmaps
 from lingraft.patching.map_files import answer_labels, map_keys, read_answers, read_maps
-from lingraft.patching.map_report import map_sections, map_sentence
+from lingraft.patching.map_report import map_sections
 from lingraft.patching.maps import Answers, LayerMaps
 from lingraft.patching.plan import SweepCost
 from lingraft.patching.records import DONORS_FILE, MAP_FILE, SAMPLES_FILE, VANILLA_FILE
@@ -67,6 +69,7 @@ def write_sweep_result(
     files = {"map": MAP_FILE, "vanilla": VANILLA_FILE, "donors": DONORS_FILE, "report": "report.html"}
     if (out / SAMPLES_FILE).exists():
         files["samples"] = SAMPLES_FILE
+    tables = (MAP_FILE, VANILLA_FILE, DONORS_FILE)
     pictures = heatmaps(keyed, vanilla, layers=layers)
     for name, picture in pictures.items():
         with replacing(out / f"{name}.png") as temporary:
@@ -93,13 +96,13 @@ def write_sweep_result(
             keyed,
             vanilla,
             donors,
-            texts=answer_texts(out / MAP_FILE, instances, tokenizer),
+            texts=answer_texts([out / name for name in tables], instances, tokenizer),
             control=control,
             layers=layers,
             pictures=pictures,
         ),
         title="Latent transplants, layer by layer",
-        summary=map_sentence(next(iter(keyed.values())), vanilla),
+        summary="What the model answers when one language's activations take another's place, for every layer pair.",
         result=result,
     )
     write_result(out, result)
@@ -126,8 +129,7 @@ def sweep_metrics(keyed: Keyed, vanilla: Answers, donors: Answers | None) -> dic
         line: dict[str, Any] = {"vanilla": mean_interval(own.correct).as_json()}
         if donors is not None and donors.of(judged.instances).known.all():
             line["donor"] = mean_interval(donors.of(judged.instances).correct).as_json()
-        share = judged.correct.mean(axis=0)
-        best = int(share.argmax())
+        best = best_pair(judged, np.arange(judged.pairs))
         line["mean_pair"] = mean_interval(judged.correct.mean(axis=1)).as_json()
         line["best_pair_in_hindsight"] = {
             "donor_layer": int(judged.donor_layers[best]),
@@ -148,11 +150,13 @@ def instance_counts(instances: Sequence[Instance]) -> dict[str, int]:
     return counts
 
 
-def answer_texts(path: Path, instances: Sequence[Instance], tokenizer: Any) -> dict[str, dict[int, str]]:
-    """What the numbers of a map's answers mean.
+def answer_texts(
+    paths: Sequence[Path], instances: Sequence[Instance], tokenizer: Any
+) -> dict[str, dict[int, str]]:
+    """What the numbers of answers mean.
 
     Args:
-        path: `map.parquet`.
+        paths: The sweep's tables.
         instances: For their options.
         tokenizer: For first tokens.
 
@@ -162,22 +166,19 @@ def answer_texts(path: Path, instances: Sequence[Instance], tokenizer: Any) -> d
     options = {instance.id: instance.options for instance in instances}
     columns = ["instance", "choice", "text", "token_id"]
     texts: dict[str, dict[int, str]] = {}
-    # A row group is an instance: the whole table need not be held.
-    for batch in pq.ParquetFile(path).iter_batches(columns=columns):
+    # Batch by batch: the whole table need not be held.
+    for batch in (part for path in paths for part in pq.ParquetFile(path).iter_batches(columns=columns)):
         labels = answer_labels(*(batch[name].to_numpy(zero_copy_only=False) for name in columns[1:]))
         names = batch["instance"].to_pylist()
         for place in _first_of_each(names, labels):
-            known = texts.setdefault(names[place], {})
-            label = int(labels[place])
-            if label in known:
-                continue
             row = {name: batch[name][place].as_py() for name in columns[1:]}
             if row["choice"] >= 0:
-                known[label] = options[names[place]][row["choice"]]
+                text = options[names[place]][row["choice"]]
             elif row["text"] is not None:
-                known[label] = row["text"]
+                text = row["text"]
             else:
-                known[label] = str(tokenizer.decode([row["token_id"]]))
+                text = str(tokenizer.decode([row["token_id"]]))
+            texts.setdefault(names[place], {}).setdefault(int(labels[place]), text)
     return texts
 
 
