@@ -360,3 +360,68 @@ def test_the_real_command_killed_from_outside(world, uninterrupted, server, wait
     assert server.run(world, transfer()) == 0, server.said("stderr")
     assert contents(world / "out") == uninterrupted[0]
     assert added(world) == {"out"}
+
+
+SWEEP_PLACES = [
+    ("lingraft.recipes.sweeping:open_run_directory", "after"),
+    ("lingraft.recipes.sweeping:sweep_instance", "before"),
+    ("pyarrow.parquet:write_table", "after"),
+    ("lingraft.recipes.sweeping:write_instance", "after"),
+    ("lingraft.recipes.sweeping:merge_instances", "before"),
+    ("lingraft.patching.records:_parts", "before"),
+    ("lingraft.recipes.sweeping:merge_instances", "after"),
+    ("lingraft.recipes.sweep_result:heatmaps", "after"),
+    ("lingraft.recipes.sweep_result:write_page", "after"),
+    ("lingraft.recipes.sweep_result:write_result", "after"),
+]
+"""Points of a sweep, in their order."""
+
+
+def sweep(out="swept"):
+    given = ("--model", "model", "--pairs", "pairs.jsonl", "--site", "attn,ffn", "--samples", "4")
+    return ["patch", "sweep", *given, "--score", "options", "--out", out]
+
+
+def write_pairs(world):
+    rows = [
+        {
+            "id": f"ñ{number}",
+            "donor": f"Open the document {number}",
+            "receiver": "Ireki " * (number + 1),
+            "options": [" taula", " papera"],
+            "answer": number % 2,
+        }
+        for number in range(3)
+    ]
+    tiny_world.write_lines(world / "pairs.jsonl", [json.dumps(row, ensure_ascii=False) for row in rows])
+
+
+def swept(world):
+    """The tables' bytes, and the result without times."""
+    tables = {
+        name: (world / "swept" / f"{name}.parquet").read_bytes() for name in ("map", "vanilla", "samples")
+    }
+    result = json.loads((world / "swept" / "result.json").read_text(encoding="utf-8"))
+    del result["provenance"], result["metrics"]["seconds"]
+    return tables, result
+
+
+def test_a_sweep_killed_at_every_point_ends_with_the_same_tables(server, world, template, tmp_path):
+    """One run directory, a death at each point in turn; finished instances stay as they are."""
+    undisturbed = tmp_path / "undisturbed"
+    shutil.copytree(template, undisturbed)
+    for place in (world, undisturbed):
+        write_pairs(place)
+    assert server.run(undisturbed, sweep()) == 0, server.said("stderr")
+    kept = {}
+    for place, moment in SWEEP_PLACES:
+        status = server.run(world, sweep(), place=place, moment=moment)
+        assert status in {-signal.SIGKILL, 0}
+        assert status or place.endswith(("sweep_instance", "write_table", "write_instance")), place
+        stamps = {file: file.stat().st_mtime_ns for file in (world / "swept").glob("instances/*.parquet")}
+        assert {file: stamps[file] for file in kept} == kept
+        kept = stamps
+    assert len(kept) == 3
+    assert server.run(world, sweep()) == 0, server.said("stderr")
+    assert swept(world) == swept(undisturbed)
+    assert not list((world / "swept").rglob(".*.part"))
