@@ -204,6 +204,31 @@ def test_digits_of_other_scripts_are_the_same_numbers() -> None:
         assert np.array_equal(evidence.fixed[0, :1], [0.0])
 
 
+def test_lines_that_repeat_the_row_before_count_once() -> None:
+    lines = ["a" * 10, "b" * 40, "b" * 40, "c" * 80, "d" * 20, "d" * 20, "e" * 60]
+    texts = [f"Say {line} {len(line)}" for line in lines]
+    evidence = weigh(*columns_of(texts, texts), 1)
+    # A repeated line says nothing by its length or its number, only by being repeated.
+    assert (evidence.lengths[:, [2, 5]] == 0).all() and (evidence.lengths[:, [1, 3, 4, 6], 1] > 0).all()
+    repeats = evidence.fixed[[2, 5], 1]
+    assert (repeats > 0.5).all() and (evidence.fixed[[1, 4], 2] < -1).all()
+    # Where one file never repeats a line, repeats tell nothing.
+    other = weigh(*columns_of(texts, [f"{text}{'x' * n}" for n, text in enumerate(texts)]), 1)
+    assert (other.fixed[[2, 5], 1] == 0).all()
+
+
+def test_what_is_as_in_the_row_before_is_no_new_evidence() -> None:
+    texts = [f"{'ab' * (n + 3)} {'1999' if n in (4, 5) else ''} word" for n in range(60)]
+    evidence = weigh(*columns_of(texts, texts), 1)
+    assert evidence.fixed[4, 1] > 1 and evidence.fixed[5, 1] == 0
+    # A mark that one translator leaves out, row after row, counts against the rows once.
+    asking = [text + ("?" if n % 2 or 7 < n < 12 else "") for n, text in enumerate(texts)]
+    told = [text + ("?" if n % 2 and not 7 < n < 12 else "") for n, text in enumerate(texts)]
+    against = weigh(*columns_of(asking, told), 1).fixed[:, 1] - evidence.fixed[:, 1]
+    assert against[8] < -1
+    assert (against[9:12] == 0).all()
+
+
 def test_columns_leave_out_the_wording_and_keep_line_breaks_together() -> None:
     first = [f"Ask:\nContext: {'a' * n} b\nQuestion: {'c' * (20 - n)}\nAnswer:" for n in range(1, 20)]
     first[3] = first[3].replace(" b", "\nb")

@@ -352,6 +352,8 @@ def test_words(lexicons: Path) -> None:
         shown = [line.removeprefix("Englisch: ") for line in lines if line.startswith("Englisch: ")][:-1]
         assert len(set(shown)) == 5 and not set(shown) & asked
         assert f"Deutsch: {lexicon[shown[0]][0]}" in item.receiver
+        # No example gives the answer away.
+        assert not {text for example in shown for text in lexicon[example]} & set(lexicon[word])
         # The donor asks the same in English, with the same examples.
         english = item.donor[0].split("\n")
         assert english[0] == "Translate from English to German." and english[-2:] == [
