@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 import transformers
 from patching_curve import counts
-from patching_parts import TITLES, Report, ratio, report_agreement, report_curve, report_second
+from patching_parts import REMARKS, TITLES, Report, ratio, report_agreement, report_curve, report_second
 from patching_peers import released_forwards
 from patching_problem import on_one_thread, timed
 
@@ -30,6 +30,8 @@ def write_report(page, problem, options, found, forwards, second, agreement, cur
         report_agreement(report, agreement)
     if curve:
         report_curve(report, curve, page)
+    for line in REMARKS.splitlines():
+        report.say(line)
     if page is not None:
         page.write_text("\n".join(report.lines).rstrip() + "\n", encoding="utf-8")
 
