@@ -84,10 +84,9 @@ def check_alignment(
     evidence in all, where every change of shift costs 9 nats. Numbers of right options are compared row by row where
     all rows have them.
 
-    What it cannot tell: a break in the last few rows (two to six, by how much the rows differ); a change within rows of
-    equal length without numbers, names and repeats; a few single rows with another's text; two rows exchanged. With
-    fewer than about eight rows mostly nothing is certain (`certain` is False). A file in quite another order reads as
-    rows without a partner, as does a shift beyond `most_shift`.
+    What it cannot tell: a break in the last few rows (two to six, by how much the rows differ); a change among rows of
+    equal length without numbers, names and repeats; a single row with another's text; two rows exchanged. Few rows
+    leave it uncertain (`certain` is False): three of GlobalOpinionQA, or twenty-five of XCOPA's short lines. A file in quite another order, and a shift beyond `most_shift`, read as rows without a partner.
 
     Args:
         donor: Prompts of one language, one a row.
@@ -112,27 +111,17 @@ def check_alignment(
         first, trusted = 0, 0
         said = f"nothing in {len(path)} rows shows that they belong together"
     wrong = _answers_part(donor_answers, receiver_answers)
-    if wrong is not None and (first is None or wrong[0] < first):
-        first, shift, trusted = wrong[0], None, min(trusted, max(0, wrong[0] - _MARGIN))
     if wrong is not None:
         said += f"; right options differ in {wrong[1]} of {wrong[2]} rows"
-    uneven = len(donor) != len(receiver)
-    if uneven:
+        if first is None or wrong[0] < first:
+            first, shift, trusted = wrong[0], None, min(trusted, max(0, wrong[0] - _MARGIN))
+    if len(donor) != len(receiver):
         said = f"{len(donor)} and {len(receiver)} rows; {said}"
-        if first is None:
-            first = min(len(donor), len(receiver)) - 1
-            trusted = min(trusted, first)
-    aligned = first is None
-    return Alignment(
-        aligned=aligned,
-        certain=not aligned or total >= _CLEAR,
-        rows=(len(donor), len(receiver)),
-        first_row=first,
-        shift=shift,
-        trusted_rows=trusted,
-        segments=segments,
-        summary=said,
-    )
+        first = min(len(donor), len(receiver)) - 1 if first is None else first
+        trusted = min(trusted, first)
+    aligned, certain = first is None, first is not None or total >= _CLEAR
+    rows = len(donor), len(receiver)
+    return Alignment(aligned, certain, rows, first, shift, trusted, segments, said)
 
 
 def _likeliest(

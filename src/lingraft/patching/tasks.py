@@ -92,20 +92,24 @@ def build_pairs(
         kept = len(receiver)
         if task != "words":
             kept = min(_belonging(f"{task} {language}", rows, receiver, limit, misaligned) for rows in sides)
-        for number in range(min(kept, limit or kept)):
-            row = receiver[number]
-            instances.append(
-                Instance(
-                    id=f"{language}-{number:04d}",
-                    donor=tuple(rows[number].prompt for rows in sides),
-                    receiver=row.prompt,
-                    options=row.options,
-                    answers=_as_continuations(row),
-                    language=language,
-                    task=task,
-                )
-            )
+        count = min(kept, limit or kept)
+        instances += [_instance(task, language, number, receiver, sides) for number in range(count)]
     return instances
+
+
+def _instance(
+    task: str, language: str, number: int, receiver: Sequence[Row], donors: Sequence[Sequence[Row]]
+) -> Instance:
+    row = receiver[number]
+    return Instance(
+        id=f"{language}-{number:04d}",
+        donor=tuple(rows[number].prompt for rows in donors),
+        receiver=row.prompt,
+        options=row.options,
+        answers=_as_continuations(row),
+        language=language,
+        task=task,
+    )
 
 
 def _check_request(request: Request, receivers: Sequence[str], misaligned: str) -> None:
