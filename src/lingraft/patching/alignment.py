@@ -86,7 +86,8 @@ def check_alignment(
 
     What it cannot tell: a break in the last few rows (two to six, by how much the rows differ); a change among rows of
     equal length without numbers, names and repeats; a single row with another's text; two rows exchanged. Few rows
-    leave it uncertain (`certain` is False): three of GlobalOpinionQA, or twenty-five of XCOPA's short lines. A file in quite another order, and a shift beyond `most_shift`, read as rows without a partner.
+    leave it uncertain (`certain` is False): three of GlobalOpinionQA, or twenty-five of XCOPA's short lines. A file in
+    quite another order, and a shift beyond `most_shift`, read as rows without a partner.
 
     Args:
         donor: Prompts of one language, one a row.
