@@ -17,6 +17,11 @@ def donor_values(model: Any, ids: Sequence[int], site: Site) -> torch.Tensor:
     return captured[site][:, 0]
 
 
+def put_at(site: Site) -> Site:
+    """The released code takes attention plus residual, and puts it where attention alone was."""
+    return Site("attn", "contribution") if site.name == "attn_official" else site
+
+
 def naive_logits(
     model: Any, ids: Sequence[int], value: torch.Tensor, site: Site, layer: int, combine: Any
 ) -> Any:
@@ -26,7 +31,7 @@ def naive_logits(
     def combined(own: torch.Tensor, donor: torch.Tensor) -> torch.Tensor:
         return combine(own, donor)
 
-    with torch.no_grad(), patch(model, [Patch(site, layer, value[None], combine=combined)]):
+    with torch.no_grad(), patch(model, [Patch(put_at(site), layer, value[None], combine=combined)]):
         return model(input_ids=tokens, attention_mask=torch.ones_like(tokens), use_cache=False).logits[0, -1]
 
 
@@ -41,7 +46,7 @@ def naive_generate(
 ) -> list[int]:
     """Greedy tokens of transformers' own `generate`, patched during the prefill only."""
     tokens = torch.tensor([list(ids)])
-    with torch.no_grad(), patch(model, [Patch(site, layer, value[None])]):
+    with torch.no_grad(), patch(model, [Patch(put_at(site), layer, value[None])]):
         output = model.generate(
             tokens,
             attention_mask=torch.ones_like(tokens),

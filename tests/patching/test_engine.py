@@ -92,8 +92,58 @@ def test_own_activations_change_nothing(tiny: Callable[..., Any], architecture: 
     plain = prefill(model, RECEIVER).logits
     for name in PATCH_SITES:
         logits = run(model, [name], pairs, [RECEIVER]).logits
-        own = pairs.donor_layer == pairs.receiver_layer
-        torch.testing.assert_close(logits[torch.from_numpy(own)], plain.expand(3, -1), rtol=1e-5, atol=1e-5)
+        own = torch.from_numpy(pairs.donor_layer == pairs.receiver_layer)
+        if name == "attn_official":
+            # The released rule adds the residual twice, so it does change a run.
+            assert ((logits[own] - plain).abs().amax(dim=1) > 1e-3).all()
+        else:
+            torch.testing.assert_close(logits[own], plain.expand(3, -1), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["llama", "mistral", "qwen2"])
+def test_attn_official_is_the_released_rule(tiny: Callable[..., Any], name: str) -> None:
+    """What the released wrappers do, step by step, in the architectures that they know.
+
+    A layer keeps its attention's output, and adds the residual to that very tensor: what was kept is the sum. The
+    receiving layer overwrites the last token of its attention's output with it, and adds its own residual.
+    """
+    model = tiny(name)
+
+    def layer_by_layer(ids: list[int], change: Any) -> tuple[list[torch.Tensor], torch.Tensor]:
+        kept: list[torch.Tensor] = []
+        hooks = []
+        for number, layer in enumerate(model.model.layers):
+            entering: list[torch.Tensor] = []
+
+            def stash(module: Any, args: Any, kwargs: Any, entering: Any = entering) -> None:
+                entering[:] = [args[0] if args else kwargs["hidden_states"]]
+
+            def keep(
+                module: Any, args: Any, output: Any, number: int = number, entering: Any = entering
+            ) -> Any:
+                attention = output[0].clone()
+                if number in change:
+                    attention[:, -1] = change[number]
+                kept.append((attention + entering[0])[0, -1])
+                return (attention, *output[1:])
+
+            hooks += [
+                layer.register_forward_pre_hook(stash, with_kwargs=True),
+                layer.self_attn.register_forward_hook(keep),
+            ]
+        with torch.no_grad():
+            logits = model(input_ids=torch.tensor([ids]), use_cache=False).logits[0, -1]
+        for hook in hooks:
+            hook.remove()
+        return kept, logits
+
+    stored, _ = layer_by_layer(DONOR, {})
+    pairs = all_pairs(3)
+    logits = run(model, ["attn_official"], pairs, [DONOR]).logits
+    for row in range(len(pairs)):
+        giver, taker = int(pairs.donor_layer[row]), int(pairs.receiver_layer[row])
+        _, expected = layer_by_layer(RECEIVER, {taker: stored[giver]})
+        torch.testing.assert_close(logits[row], expected, rtol=1e-4, atol=1e-4)
 
 
 def test_option_likelihoods_are_those_of_plain_forwards(tiny: Callable[..., Any], architecture: str) -> None:

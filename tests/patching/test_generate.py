@@ -29,7 +29,7 @@ def tokenizer() -> Any:
     return tiny_world.byte_bpe_tokenizer()
 
 
-@pytest.mark.parametrize("site", ["ffn", "attn"])
+@pytest.mark.parametrize("site", ["ffn", "attn", "attn_official"])
 def test_a_padded_batch_equals_one_prompt_at_a_time(
     tiny: Callable[..., Any], architecture: str, tokenizer: Any, site: Any
 ) -> None:

@@ -164,7 +164,9 @@ def test_the_plan_counts_what_runs(tiny: Callable[..., Any], tokenizer: Any) -> 
     read = len(prompt.receiver) + sum(map(len, prompt.donors))
     assert cost.token_layers == 3 * read + 36 + 3 * 18 * 3
     assert cost.forwards == 3 + 4
-    assert cost.naive_forwards == 18 * 2 * 4
+    # A token after the donor's prompt, and four of the answer, for every pair.
+    assert cost.naive_forwards == 18 * 5
+    assert cost.naive_token_layers == 18 * (len(prompt.receiver) + len(prompt.donors[0]) + 3) * 3
     with pytest.raises(ConfigError, match=r"MiB for rows; expected at least"):
         plan_sweep(model, [prompt], pairs, score="generate", new_tokens=4, budget_bytes=10)
 

@@ -26,7 +26,8 @@ class Site:
     `contribution` is what the residual stream gains: after the post-norm, and in BLOOM without the residual.
     Elsewhere the two are one. `resid_in`, `resid`: the residual stream before and after the layer.
     `attn_official`: attention's contribution plus the residual before it, which the released XTransplant code
-    stores as its attention activation; in parallel architectures no module reads that sum.
+    stores as its attention activation (where it puts it: `lingraft.patching.sites`); in parallel
+    architectures no module reads that sum.
 
     Attributes:
         name: One of `SITES`.

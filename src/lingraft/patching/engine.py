@@ -18,7 +18,7 @@ from lingraft.models.sites import Site
 from lingraft.patching.pairs import Pairs
 from lingraft.patching.prefill import Prefill
 from lingraft.patching.rows import RowCache, row_attention
-from lingraft.patching.sites import Operator, replace
+from lingraft.patching.sites import Operator, receiving_site, replace
 
 NEVER: frozenset[int] = frozenset()
 
@@ -176,7 +176,8 @@ def transplant_all(
                 chosen = np.flatnonzero((pairs.receiver_layer == layer) & (pairs.site == number))
                 if len(chosen):
                     change = _change(chosen, _values(donors, pairs, chosen, site), operator)
-                    attach(stack, found, found.layers[layer], site, run=run, observe=change, first=True)
+                    place = receiving_site(site)
+                    attach(stack, found, found.layers[layer], place, run=run, observe=change, first=True)
         _let_rows_in(stack, found, receiver.entering, active)
         with row_attention(model, found, cache):
             position = len(receiver.ids) - 1

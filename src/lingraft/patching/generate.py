@@ -14,7 +14,7 @@ from lingraft.models.hooks import capture
 from lingraft.models.reading import Run, attach
 from lingraft.models.sites import Site, call_arguments, check_layers
 from lingraft.patching.prefill import check_length
-from lingraft.patching.sites import Operator, patch_site, replace
+from lingraft.patching.sites import Operator, patch_site, receiving_site, replace
 from lingraft.progress import track
 
 
@@ -35,7 +35,7 @@ def transplant(
     Args:
         model: A causal LM of a known architecture.
         values: The donors' values: `[batch, d_model]`, one a row of every prefill in the block, or `[d_model]` for all.
-        site: A site, or its name in `PATCH_SITES`.
+        site: Where the values were taken: a site, or its name in `PATCH_SITES`; `receiving_site` says where they go.
         receiver_layer: Where the values enter.
         operator: How they meet the receiver's own.
 
@@ -48,7 +48,7 @@ def transplant(
             batch.
     """
     found = resolve(model)
-    place = patch_site(site) if isinstance(site, str) else site
+    place = receiving_site(patch_site(site) if isinstance(site, str) else site)
     check_layers([receiver_layer], len(found.layers))
     if values.shape[-1] != found.d_model or values.dim() > 2:
         raise ConfigError(

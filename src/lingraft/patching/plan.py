@@ -24,7 +24,7 @@ class SweepCost:
         rows: Transplants of all instances.
         forwards: Forward calls of the model: prefills, first steps of chunks, decoding steps.
         token_layers: Tokens times layers that they pass.
-        naive_forwards: What one patched generation a pair, with a donor run each, would take.
+        naive_forwards: What the released code takes: for every pair the donor prompt again, and a patched generation.
         naive_token_layers: Its tokens times layers.
         flops: Floating-point operations of the matrices, attention scores left out.
         chunk_rows: Rows computed at once.
@@ -123,9 +123,9 @@ def plan_sweep(
         read = len(prompt.receiver) + sum(map(len, prompt.donors))
         forwards += 1 + len(prompt.donors) + pieces * (1 + extra)
         passed += read * layers + token_layers(pairs, layers) + extra * len(pairs) * layers
-        # The released code generates from both prompts anew for every pair.
-        naive_forwards += len(pairs) * 2 * (1 + extra)
-        naive_passed += len(pairs) * (len(prompt.receiver) + len(prompt.donors[0]) + 2 * extra) * layers
+        # The released code reads both prompts anew for every pair: one token after the donor's, an answer after the other.
+        naive_forwards += len(pairs) * (2 + extra)
+        naive_passed += len(pairs) * (len(prompt.receiver) + len(prompt.donors[0]) + extra) * layers
     config: Any = model.config.get_text_config()
     head = config.hidden_size * config.vocab_size
     body = sum(p.numel() for p in model.parameters()) - head * (1 if config.tie_word_embeddings else 2)

@@ -17,8 +17,10 @@ PATCH_SITES: dict[str, Site] = {
 }
 """Names on the command line. `ffn` and `attn` are what the module returns; `-contribution` is what the residual stream
 gains, which differs where a norm follows (Gemma 2/3, OLMo 2) or the module adds the residual itself (BLOOM).
-`attn_official` is what the paper's released code moves at the attention level: attention plus the residual before
-it."""
+`attn_official` is what the paper's released code does at the attention level: it takes attention plus the residual
+before it, and puts that in place of attention alone, see `receiving_site`."""
+
+ATTENTION_ALONE = Site("attn", "contribution")
 
 Operator = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """From the receiver's own values and the donor's, both `[rows, d_model]`, to what takes their place."""
@@ -39,6 +41,23 @@ def patch_site(name: str) -> Site:
     if name not in PATCH_SITES:
         raise ConfigError(f"--site {name}", f"one of {', '.join(PATCH_SITES)}", "name one of them")
     return PATCH_SITES[name]
+
+
+def receiving_site(site: Site) -> Site:
+    """Where a value taken at a site is put.
+
+    The released code keeps a reference to attention's output, to which the residual is then added in place: so the
+    donor gives the sum. The receiver has its attention's output replaced by that before its own residual is added:
+    its stream then holds the donor's residual, the donor's attention, and its own residual. A run patched with its own
+    `attn_official` is therefore changed. Everywhere else the two places are one.
+
+    Args:
+        site: Where it was taken.
+
+    Returns:
+        Where it is put.
+    """
+    return ATTENTION_ALONE if site.name == "attn_official" else site
 
 
 def replace(_: torch.Tensor, donor: torch.Tensor) -> torch.Tensor:

@@ -17,7 +17,7 @@ from lingraft.models.loading import LoadedModel
 from lingraft.models.sites import Site, check_layers
 from lingraft.patching.generate import donor_states
 from lingraft.patching.prefill import check_length
-from lingraft.patching.sites import Operator, mean_donor, patch_site, replace
+from lingraft.patching.sites import Operator, mean_donor, patch_site, receiving_site, replace
 
 Donors = Mapping[str, str | Sequence[str]] | Callable[[str], str | Sequence[str] | None]
 """From a context to its donor prompt, or to several (languages) whose mean is taken."""
@@ -180,7 +180,7 @@ class _Transplants:
         known = self._read([ids for several in prompts for ids in several])
         values = torch.stack([mean_donor([known[ids] for ids in several]) for several in prompts])
         one = Patch(
-            self.site,
+            receiving_site(self.site),
             self.receiver_layer,
             values,
             positions=call.positions,
