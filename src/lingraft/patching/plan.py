@@ -123,7 +123,7 @@ def plan_sweep(
         read = len(prompt.receiver) + sum(map(len, prompt.donors))
         forwards += 1 + len(prompt.donors) + pieces * (1 + extra)
         passed += read * layers + token_layers(pairs, layers) + extra * len(pairs) * layers
-        # The released code reads both prompts anew for every pair: one token after the donor's, an answer after the other.
+        # The released code reads both prompts anew for every pair: a token after the donor's, then an answer.
         naive_forwards += len(pairs) * (2 + extra)
         naive_passed += len(pairs) * (len(prompt.receiver) + len(prompt.donors[0]) + extra) * layers
     config: Any = model.config.get_text_config()
