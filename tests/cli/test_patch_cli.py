@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -127,7 +128,14 @@ def test_ones_own_activations_change_nothing(world):
     assert len(set(rows["text"])) > 8
 
 
-@pytest.mark.parametrize("how", ["shards", "workers"])
+@pytest.mark.parametrize(
+    "how",
+    [
+        "shards",
+        "workers",
+        pytest.param("ray", marks=pytest.mark.skipif(find_spec("ray") is None, reason="no ray")),
+    ],
+)
 def test_shards_and_workers_sum_to_the_whole(world, capsys, how):
     assert main(sweep("--score", "options", "--samples", "5", out="whole")) == 0
     if how == "shards":
@@ -138,7 +146,8 @@ def test_shards_and_workers_sum_to_the_whole(world, capsys, how):
             assert json.loads(capsys.readouterr().out)["complete"] == (shard == "2/3")
             assert Path("parts/map.parquet").exists() == (shard == "2/3")
     else:
-        assert main(sweep("--score", "options", "--samples", "5", "--workers", "2", out="parts")) == 0
+        more = ["--ray", "local"] if how == "ray" else []
+        assert main(sweep("--score", "options", "--samples", "5", "--workers", "2", *more, out="parts")) == 0
     for name in ("map", "vanilla", "donors", "samples"):
         assert pq.read_table(f"whole/{name}.parquet").equals(pq.read_table(f"parts/{name}.parquet"))
     whole, parts = (json.loads(Path(out, "result.json").read_text()) for out in ("whole", "parts"))

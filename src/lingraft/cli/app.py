@@ -31,6 +31,7 @@ EPILOG = """\b
 Examples:
   lingraft assets list
   lingraft vocab inspect --model smollm2-135m-instruct --tokenizer multilingual-e5-small
+  lingraft patch sweep --model smollm2-135m-instruct --pairs xnli-sw.jsonl --score options --out run
   lingraft eval bpb --model ./my-model --text heldout.txt --json
 
 \b

@@ -1,5 +1,6 @@
 """The paper's tasks as paired prompts: XNLI, XCOPA, XQuAD, GlobalOpinionQA, and word translation."""
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,7 +59,7 @@ def build_pairs(
 
     Before pairing, every donor's rows are checked to belong to the receiver's, see `check_alignment`. Where they do
     not, building is refused unless `misaligned` says otherwise, or `limit` asks only for rows well before the break.
-    Files with too few rows to tell (`Alignment.certain`) are taken.
+    Files with too few rows to tell (`Alignment.certain`) are taken, with a warning.
 
     Args:
         task: One of `TASKS`.
@@ -144,6 +145,10 @@ def _belonging(
         donor_answers=[row.answers for row in donor],
         receiver_answers=[row.answers for row in receiver],
     )
+    if not found.certain:
+        warnings.warn(
+            f"{name}: {found.summary}: too little to be certain that the rows belong together", stacklevel=3
+        )
     if found.aligned:
         return both
     trusted = found.trusted_rows
