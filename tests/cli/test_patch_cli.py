@@ -146,8 +146,8 @@ def test_shards_and_workers_sum_to_the_whole(world, capsys, how):
             assert json.loads(capsys.readouterr().out)["complete"] == (shard == "2/3")
             assert Path("parts/map.parquet").exists() == (shard == "2/3")
     else:
-        more = ["--ray", "local"] if how == "ray" else []
-        assert main(sweep("--score", "options", "--samples", "5", "--workers", "2", *more, out="parts")) == 0
+        more = ["--workers", "2"] if how == "workers" else ["--workers", "1", "--ray", "local"]
+        assert main(sweep("--score", "options", "--samples", "5", *more, out="parts")) == 0
     for name in ("map", "vanilla", "donors", "samples"):
         assert pq.read_table(f"whole/{name}.parquet").equals(pq.read_table(f"parts/{name}.parquet"))
     whole, parts = (json.loads(Path(out, "result.json").read_text()) for out in ("whole", "parts"))

@@ -5,11 +5,10 @@ from typing import Annotated
 
 import typer
 
+from lingraft.cli.options import DeviceOption, DtypeOption, RemoteCodeOption, SeedOption, TermsOption
 from lingraft.cli.output import JsonOption, print_result, prints_to_stderr
 from lingraft.cli.patch_options import (
-    DeviceOption,
     DonorLayerOption,
-    DtypeOption,
     LimitOption,
     MeanOption,
     MemoryOption,
@@ -18,12 +17,9 @@ from lingraft.cli.patch_options import (
     OperatorOption,
     PairsOption,
     ReceiverLayerOption,
-    RemoteCodeOption,
     ScoreOption,
-    SeedOption,
     SiteOption,
     TemplateOption,
-    TermsOption,
     app,
     sweep_options,
 )

@@ -5,8 +5,9 @@ from typing import Annotated, Literal
 
 import typer
 
+from lingraft.cli.options import SeedOption
 from lingraft.cli.output import JsonOption, print_result, prints_to_stderr
-from lingraft.cli.patch_options import SeedOption, app
+from lingraft.cli.patch_options import app
 
 SELECT_EPILOG = """\b
 Example:

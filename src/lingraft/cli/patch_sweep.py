@@ -6,11 +6,10 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from lingraft.cli.options import DeviceOption, DtypeOption, RemoteCodeOption, SeedOption, TermsOption
 from lingraft.cli.output import JsonOption, print_result, prints_to_stderr
 from lingraft.cli.patch_options import (
-    DeviceOption,
     DonorLayersOption,
-    DtypeOption,
     LimitOption,
     MeanOption,
     MemoryOption,
@@ -19,12 +18,9 @@ from lingraft.cli.patch_options import (
     OperatorOption,
     PairsOption,
     ReceiverLayersOption,
-    RemoteCodeOption,
     ScoreOption,
-    SeedOption,
     SitesOption,
     TemplateOption,
-    TermsOption,
     app,
     sweep_options,
 )
@@ -80,10 +76,10 @@ def plan(
     """What a sweep would cost: forwards, token-layers, operations, memory; and what pair by pair would."""
     given = dict(locals())
     with prints_to_stderr():
-        from lingraft.recipes.sweeping import plan_pairs
+        from lingraft.recipes.sweeping import prepare_sweep
 
-        cost = plan_pairs(sweep_options(given), device=device, memory_mib=memory_mib)
-    print_result(cost.as_json(), plan_lines(cost.as_json()), as_json=json)
+        cost = prepare_sweep(sweep_options(given), device=device, memory_mib=memory_mib).cost.as_json()
+    print_result(cost, plan_lines(cost), as_json=json)
 
 
 @app.command(epilog=SWEEP_EPILOG)

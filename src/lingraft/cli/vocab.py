@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from lingraft.cli.options import DeviceOption, DtypeOption, RemoteCodeOption, SeedOption, TermsOption
 from lingraft.cli.output import JsonOption, print_result, prints_to_stderr
 
 app = typer.Typer(
@@ -54,17 +55,6 @@ SourceWordsOption = Annotated[Path | None, typer.Option(help="Source-language wo
 NormaliseOption = Annotated[
     Literal["exact", "focus", "focus-symbols", "focus-fuzzy"],
     typer.Option(help="How tokens of the two vocabularies are compared."),
-]
-SeedOption = Annotated[int, typer.Option(help="Seeds every draw.", min=0)]
-DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
-DtypeOption = Annotated[
-    str | None, typer.Option(help="float32, bfloat16 or float16 (default: the checkpoint's).")
-]
-RemoteCodeOption = Annotated[
-    bool, typer.Option("--trust-remote-code", help="Run Python code that a model carries.")
-]
-TermsOption = Annotated[
-    bool, typer.Option("--accept-terms", help="Accept the terms of use of a catalogued model.")
 ]
 
 INSPECT_EPILOG = """\b

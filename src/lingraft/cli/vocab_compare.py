@@ -5,19 +5,16 @@ from typing import Annotated, Any
 
 import typer
 
+from lingraft.cli.options import DeviceOption, DtypeOption, RemoteCodeOption, TermsOption
 from lingraft.cli.output import JsonOption, print_result, prints_to_stderr
 from lingraft.cli.vocab import (
     AuxiliaryOption,
-    DeviceOption,
     DonorOption,
-    DtypeOption,
     LexiconOption,
     ModelOption,
     NewTokensOption,
-    RemoteCodeOption,
     SizeOption,
     SourceWordsOption,
-    TermsOption,
     TokenizerOption,
     app,
 )

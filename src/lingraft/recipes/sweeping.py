@@ -44,8 +44,27 @@ class SweepJob:
     memory_bytes: int
 
 
-def plan_pairs(options: SweepOptions, *, device: str, memory_mib: int | None = None) -> SweepCost:
-    """Say what a sweep would cost, without running it.
+@dataclass(frozen=True, slots=True)
+class PreparedSweep:
+    """A sweep that can be run: everything that could be refused has been checked.
+
+    Attributes:
+        loaded: The model.
+        instances: The rows.
+        prompts: Their tokens.
+        cost: What it will take.
+        memory_bytes: Memory that rows may take.
+    """
+
+    loaded: LoadedModel
+    instances: Sequence[Instance]
+    prompts: Sequence[Prompt]
+    cost: SweepCost
+    memory_bytes: int
+
+
+def prepare_sweep(options: SweepOptions, *, device: str, memory_mib: int | None = None) -> PreparedSweep:
+    """Load and check everything, and count what the sweep costs, without running it.
 
     Args:
         options: The sweep.
@@ -53,17 +72,18 @@ def plan_pairs(options: SweepOptions, *, device: str, memory_mib: int | None = N
         memory_mib: Memory that rows may take; None chooses.
 
     Returns:
-        The counts.
+        The sweep, ready.
 
     Raises:
         LingraftError: A bad option or input.
     """
     settings = options.settings(0)
+    # The rows first: a wrong path should not wait for a model to load.
     instances = read_pairs(options)
     loaded = load_for(options, device)
     budget = memory_budget(loaded.model.device, memory_mib)
     prompts = encode_pairs(loaded, instances, options, settings)
-    return plan_sweep(
+    cost = plan_sweep(
         loaded.model,
         prompts,
         instance_pairs(loaded.model, settings, len(instances[0].donor)),
@@ -71,6 +91,7 @@ def plan_pairs(options: SweepOptions, *, device: str, memory_mib: int | None = N
         new_tokens=settings.new_tokens,
         budget_bytes=budget,
     )
+    return PreparedSweep(loaded, instances, prompts, cost, budget)
 
 
 def run_sweep(
@@ -100,66 +121,52 @@ def run_sweep(
     Raises:
         LingraftError: A bad option or input.
     """
-    settings = options.settings(0)
     command = with_contents(options.as_command())
     if find_run(out, command) and (out / "result.json").exists():
         return read_result(out)
-    instances = read_pairs(options)
-    loaded = load_for(options, device)
-    budget = memory_budget(loaded.model.device, memory_mib)
-    prompts = encode_pairs(loaded, instances, options, settings)
-    cost = plan_sweep(
-        loaded.model,
-        prompts,
-        instance_pairs(loaded.model, settings, len(instances[0].donor)),
-        score=settings.score,
-        new_tokens=settings.new_tokens,
-        budget_bytes=budget,
-    )
+    ready = prepare_sweep(options, device=device, memory_mib=memory_mib)
     # Only now: bad input must not leave a directory that the corrected command would find taken.
     open_run_directory(out, command)
     remove_leftovers(out / INSTANCES)
-    mine = shard or Shard()
-    done = set(finished_instances(out, len(instances)))
-    tasks = [n for n in range(len(instances)) if n % mine.of == mine.number - 1 and n not in done]
-    job = SweepJob(options, out.absolute(), device, budget)
-    revisions = [
-        InputRevision(role="model", reference=options.model, revision=loaded.revision),
-        InputRevision(role="pairs", reference=options.pairs, revision=sha256_of(Path(options.pairs))),
-    ]
-    tokenizer, used = loaded.tokenizer, str(loaded.model.device)
-    layers = len(resolve(loaded.model).layers)
+    total, mine, cost = len(ready.instances), shard or Shard(), ready.cost
+    done = set(finished_instances(out, total))
+    tasks = [n for n in range(total) if n % mine.of == mine.number - 1 and n not in done]
+    about: dict[str, Any] = {
+        "instances": ready.instances,
+        "tokenizer": ready.loaded.tokenizer,
+        "layers": len(resolve(ready.loaded.model).layers),
+        "device": str(ready.loaded.model.device),
+        "inputs": [
+            InputRevision(role="model", reference=options.model, revision=ready.loaded.revision),
+            InputRevision(role="pairs", reference=options.pairs, revision=sha256_of(Path(options.pairs))),
+        ],
+    }
+    job = SweepJob(options, out.absolute(), device, ready.memory_bytes)
     start: Callable[[int], Callable[[Any], object]] = partial(start_worker, job)
     if workers == 1 and ray_address is None:
-        start = partial(_ready, loaded, instances, prompts, job)
+        start = partial(_ready, ready.loaded, ready.instances, ready.prompts, job)
     else:
         # The workers load their own.
-        del loaded
+        del ready
         gc.collect()
-    on_accelerator = float(used.startswith("cuda"))
     run_tasks(
         start,
         tasks,
         workers=workers,
         ray_address=ray_address,
-        accelerators=on_accelerator,
+        accelerators=float(about["device"].startswith("cuda")),
         description="sweeping",
     )
-    if len(finished_instances(out, len(instances))) < len(instances):
+    if len(finished_instances(out, total)) < total:
         return None
-    seconds = merge_instances(out, len(instances))
     return write_sweep_result(
         out,
-        instances=instances,
-        tokenizer=tokenizer,
         cost=cost,
-        seconds=seconds,
-        inputs=revisions,
+        seconds=merge_instances(out, total),
         seed=options.seed,
-        device=used,
         control=options.control,
         score=options.score,
-        layers=layers,
+        **about,
     )
 
 
