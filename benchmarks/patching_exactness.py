@@ -137,8 +137,8 @@ def write_page(
         "",
         f"The first row of an XNLI file, donor English, receiver {language}. Every layer pair is compared with",
         "transformers' own greedy `generate` under one hook. The difference is the largest of any logit, as a share",
-        "of the largest logit of its row. In float32 every first token and every text must be the same. bfloat16, where",
-        "computing rows in a batch rounds otherwise than computing them one by one: see patching_speed.md.",
+        "of the largest logit of its row. In float32 every first token and every text must be the same. bfloat16,",
+        "where computing rows in a batch rounds otherwise than computing them one by one: see patching_speed.md.",
         "",
         "| model | type | site | prompts | pairs | largest difference | equal first tokens | equal texts | ours "
         "| one by one |",
