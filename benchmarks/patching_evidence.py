@@ -153,12 +153,30 @@ def task_section(name: str, chosen: Path, cost: Mapping[str, Any], seconds: floa
     yield ""
 
 
+def finding(out: Path, names: Sequence[str]) -> str:
+    """In a sentence, in how many tasks the upper bound beats its controls, and unlabelled choices the model."""
+    beaten, controls, better, choices = 0, 0, 0, 0
+    for name in names:
+        metrics = json.loads((out / f"{name}-choice" / "result.json").read_text(encoding="utf-8"))["metrics"]
+        for line in metrics["bound"]["controls"]:
+            controls += 1
+            beaten += (line["gain_difference"] or line["difference"])["low"] > 0
+        for line in metrics["methods"]:
+            if line["language"] == "all" and not line["uses_labels"] and line["difference"] is not None:
+                choices += 1
+                better += line["difference"]["low"] > 0
+    return (
+        f"**The upper bound beats {beaten} of {controls} controls (an interval above zero), and {better} of {choices}"
+        " choices without labels are better than the unpatched model.** Each task's own sentence is below."
+    )
+
+
 def write_page(page: Path, out: Path, names: Sequence[str], only: str) -> None:
     """Write the page from the tasks that are done."""
     given = " ".join(f"--{name} DIRECTORY" for name in names)
     lines = ["# What transplants do on a small model", "", "```sh"]
     lines += [f"python benchmarks/patching_evidence.py --out runs/patching {given}{only}", "```", ""]
-    lines += [*NOTE.splitlines(), "", f"Written on {platform.machine()}.", ""]
+    lines += [finding(out, names), "", *NOTE.splitlines(), "", f"Written on {platform.machine()}.", ""]
     for name in names:
         result = json.loads((out / f"{name}-none" / "result.json").read_text(encoding="utf-8"))["metrics"]
         lines += task_section(name, out / f"{name}-choice", result["cost"], result["seconds"])
