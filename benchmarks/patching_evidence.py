@@ -12,13 +12,13 @@ import json
 import os
 import platform
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
-from lingraft.patching.instances import write_instances
+from lingraft.patching.instances import Instance, read_instances, write_instances
 from lingraft.patching.tasks import build_pairs
 from lingraft.recipes.pair_choice import run_selection
 from lingraft.recipes.sweep_options import SweepOptions
@@ -26,6 +26,8 @@ from lingraft.recipes.sweeping import run_sweep
 from lingraft.reports.intervals import Estimate
 
 CONTROLS = ("shuffled", "noise", "self")
+ENGLISH = "english"
+"""A run whose receiver is the English prompt too: what transplants give where there is no other language."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,8 @@ XQuAD: whether the generated text contains the answer, every third layer only. I
 instances, and rough, as there are few. `best pair`, `target first` and the chosen subsets were chosen on other
 instances than they are scored on (5 folds); label-free selectors use no labels. Controls take the same union over as
 many tries: `shuffled` has donors of other questions, `noise` random directions of the donors' lengths, `self` the
-receiving prompt as its own donor, `samples` answers drawn from the unpatched model at temperature 1."""
+receiving prompt as its own donor, `english` the English prompt as donor and receiver (compared by the gain over its own
+unpatched answers), `samples` answers drawn from the unpatched model at temperature 1."""
 
 
 def sweep_task(name: str, directory: Path, out: Path, device: str) -> Path:
@@ -74,15 +77,18 @@ def sweep_task(name: str, directory: Path, out: Path, device: str) -> Path:
         rows = build_pairs(name, directory, receivers=setting.languages, limit=setting.limit)
         write_instances(pairs, rows)
     tries = 18 * 18 if setting.layers is None else len(setting.layers) ** 2
-    for control in ("none", *CONTROLS):
+    in_english = out / f"{name}-english.jsonl"
+    if not in_english.exists():
+        write_instances(in_english, english_rows(name, directory, read_instances(pairs)))
+    for control in ("none", *CONTROLS, ENGLISH):
         options = SweepOptions(
             model="gemma-3-270m",
-            pairs=str(pairs),
+            pairs=str(in_english if control == ENGLISH else pairs),
             sites=(setting.site,),
             score=setting.score,
             donor_layers=setting.layers,
             receiver_layers=setting.layers,
-            control=control,
+            control="none" if control == ENGLISH else control,
             samples=tries if control == "none" else 0,
             dtype="float32",
             accept_terms=True,
@@ -93,9 +99,21 @@ def sweep_task(name: str, directory: Path, out: Path, device: str) -> Path:
             json.dumps({"task": name, "control": control, "seconds": result.metrics["seconds"]}), flush=True
         )
     chosen = out / f"{name}-choice"
-    controls = {control: out / f"{name}-{control}" for control in CONTROLS}
+    controls = {control: out / f"{name}-{control}" for control in (*CONTROLS, ENGLISH)}
     run_selection(out / f"{name}-none", out=chosen, controls=controls, task_kind=setting.kind)
     return chosen
+
+
+def english_rows(name: str, directory: Path, rows: Sequence[Instance]) -> list[Instance]:
+    """The same questions with the English prompt as donor and receiver, and the answers that are right in English."""
+    if name == "words":
+        return [replace(row, receiver=row.donor[0]) for row in rows]
+    english = build_pairs(name, directory, receivers=("en",), limit=SETTINGS[name].limit)
+    found = []
+    for row in rows:
+        own = english[int(row.id.rpartition("-")[2])]
+        found.append(replace(own, id=row.id, language=row.language))
+    return found
 
 
 def share(estimate: Mapping[str, Any] | Estimate | None, *, signed: bool = False) -> str:
