@@ -401,6 +401,16 @@ PATCH_CASES = {
         "patch evaluate --model model --pairs pairs.jsonl --donor-layer 0 --receiver-layer 1 --out out",
         lambda world: write_lines(world / "pairs.jsonl", ['{"id": 1, "donor": "a", "receiver": "b"}']),
     ),
+    "evaluate-layer": Case(
+        "Evaluating a layer out of range",
+        "patch evaluate --model model --pairs pairs.jsonl --donor-layer 0 --receiver-layer 2 --out out",
+        rows(),
+    ),
+    "generate-layer": Case(
+        "Generating with a layer out of range",
+        "patch generate --model model --pairs pairs.jsonl --donor-layer 7 --receiver-layer 0 --out answers.jsonl",
+        rows(),
+    ),
     "pairs-task-files": Case(
         "A task's files are not there",
         "patch pairs --task xnli --data model --languages sw --out pairs.jsonl",
