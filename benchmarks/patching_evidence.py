@@ -64,9 +64,9 @@ XQuAD: whether the generated text contains the answer, every third layer only. I
 instances, and rough, as there are few. `best pair`, `target first` and the chosen subsets were chosen on other
 instances than they are scored on (5 folds); label-free selectors use no labels. Controls take the same union over as
 many tries: `shuffled` has donors of other questions, `noise` random directions of the donors' lengths, `self` the
-receiving prompt as its own donor, `english` the English prompt as donor and receiver (compared by the gain over its own
-unpatched answers; in XNLI and XQuAD the same rows serve all languages, so its interval is too narrow), `samples` answers
-drawn from the unpatched model at temperature 1."""
+receiving prompt as its own donor, `english` the English prompt as donor and receiver (compared by the gain over its
+own unpatched answers; in XNLI and XQuAD the same rows serve all languages, so its interval is too narrow), `samples`
+answers drawn from the unpatched model at temperature 1."""
 
 
 def sweep_task(name: str, directory: Path, out: Path, device: str) -> Path:
