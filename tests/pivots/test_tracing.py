@@ -103,7 +103,7 @@ def test_pairs_that_share_tokens_are_skipped(byte_bpe_tokenizer: Any) -> None:
         trace_words(MODELS.build("llama"), byte_bpe_tokenizer, task, draw=2)
 
 
-SOURCE, TARGET, OTHER, FINAL = 10, 20, 30, 40
+SOURCE, TARGET, OTHER, FINAL, BLANK = 10, 20, 30, 40, 50
 
 
 def made(cases: list[list[tuple[int, float]]]) -> Traces:
@@ -122,6 +122,7 @@ def made(cases: list[list[tuple[int, float]]]) -> Traces:
         next_probability=mass,
         top_ids=ids,
         top_probabilities=probabilities,
+        top_letters=ids != BLANK,
         source_mass=mass,
         target_mass=2 * mass,
         pivot_mass=mass,
@@ -169,6 +170,22 @@ def test_thresholds() -> None:
     assert token.tolist() == [OTHER] * 6 + [FINAL, -1, FINAL]
     sweep = dict(threshold_sweep(CASES, [0.0, 0.01, 0.05, 0.3, 0.31, 0.8, 0.9, 0.91]))
     assert [round(9 * estimate.value) for estimate in sweep.values()] == [8, 8, 7, 6, 4, 2, 1, 0]
+
+
+def test_blanks_are_no_words() -> None:
+    cases = made([[(BLANK, 0.99), (OTHER, 0.3), (TARGET, 0.2)], [(BLANK, 0.99), (BLANK, 0.9), (TARGET, 0.2)]])
+    assert behaviours(cases) == ["pivot", "pivot"]
+    assert behaviours(cases, words_only=True) == ["pivot", "cooccurrence"]
+    assert peak_layers(cases, words_only=True).tolist() == [1, 2]
+    strength, token = pivot_strength(cases, words_only=True)
+    np.testing.assert_allclose(strength, [0.3, 0])
+    assert token.tolist() == [OTHER, -1]
+    # The likeliest token with letters is not always the first.
+    ids, chances = np.array([[[BLANK, OTHER]] * 3]), np.full((1, 3, 2), [0.7, 0.2], dtype=np.float32)
+    one = replace(
+        made([[(OTHER, 1.0)] * 3]), top_ids=ids, top_probabilities=chances, top_letters=ids != BLANK
+    )
+    np.testing.assert_allclose(pivot_strength(one, words_only=True)[0], [0.2])
 
 
 def test_masses_and_files(byte_bpe_tokenizer: Any, tmp_path: Any) -> None:

@@ -18,21 +18,44 @@ BEHAVIOURS = (COOCCURRENCE, PIVOT, SOURCE)
 THRESHOLDS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9)
 
 
-def peak_layers(traces: Traces) -> NDArray[np.int64]:
-    """The layer whose likeliest token has the highest probability; the later of equals.
+def leading_tokens(
+    traces: Traces, *, words_only: bool = False
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Each layer's likeliest token and its probability.
 
     Args:
         traces: The traces.
+        words_only: Take the likeliest token that holds a letter (our choice). Middle layers of some models say a blank
+            with near certainty, which is no pivot.
+
+    Returns:
+        int64 `[R, L]` and float32 `[R, L]`; -1 and 0 where none of the kept top tokens holds a letter.
+    """
+    if not words_only:
+        return traces.top_ids[..., 0], traces.top_probabilities[..., 0]
+    first = traces.top_letters.argmax(axis=-1)[..., None]
+    there = traces.top_letters.any(axis=-1)
+    ids = np.take_along_axis(traces.top_ids, first, -1)[..., 0]
+    probabilities = np.take_along_axis(traces.top_probabilities, first, -1)[..., 0]
+    return np.where(there, ids, -1), np.where(there, probabilities, np.float32(0))
+
+
+def peak_layers(traces: Traces, *, words_only: bool = False) -> NDArray[np.int64]:
+    """The layer whose leading token has the highest probability; the later of equals.
+
+    Args:
+        traces: The traces.
+        words_only: As in `leading_tokens`.
 
     Returns:
         `[R]`, layers from 0.
     """
-    best = traces.top_probabilities[..., 0]
+    best = leading_tokens(traces, words_only=words_only)[1]
     found: NDArray[np.int64] = best.shape[1] - 1 - best[:, ::-1].argmax(axis=1)
     return found
 
 
-def behaviours(traces: Traces) -> list[str]:
+def behaviours(traces: Traces, *, words_only: bool = False) -> list[str]:
     """Label every place by its peak layer.
 
     Its token is the final layer's: co-occurrence, the direct way. Else, where it is no token of the source word:
@@ -40,72 +63,80 @@ def behaviours(traces: Traces) -> list[str]:
 
     Args:
         traces: The traces.
+        words_only: As in `leading_tokens`, for the peak and for the final layer.
 
     Returns:
         `[R]`, each one of `BEHAVIOURS`.
     """
     labels = []
-    for row, layer in enumerate(peak_layers(traces)):
-        token = int(traces.top_ids[row, layer, 0])
-        if token == int(traces.top_ids[row, -1, 0]):
+    ids, _ = leading_tokens(traces, words_only=words_only)
+    for row, layer in enumerate(peak_layers(traces, words_only=words_only)):
+        token = int(ids[row, layer])
+        if token == int(ids[row, -1]):
             labels.append(COOCCURRENCE)
         else:
             labels.append(SOURCE if token in traces.source_ids[traces.item[row]] else PIVOT)
     return labels
 
 
-def pivot_strength(traces: Traces) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+def pivot_strength(
+    traces: Traces, *, words_only: bool = False
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """How surely any layer says something that is neither source nor target.
 
     A threshold p then finds a pivot where the strength is p or more: one pass serves all thresholds.
 
     Args:
         traces: The traces.
+        words_only: As in `leading_tokens`.
 
     Returns:
-        `[R]`, the highest top-1 probability among layers whose likeliest token is no token of the source or target
-        word, 0 where there is no such layer; and `[R]`, that token, -1 likewise.
+        `[R]`, the highest probability among layers whose leading token is no token of the source or target word, 0
+        where there is no such layer; and `[R]`, that token, -1 likewise.
     """
+    ids, probabilities = leading_tokens(traces, words_only=words_only)
     strength = np.zeros(len(traces.item), dtype=np.float32)
     tokens = np.full(len(traces.item), -1, dtype=np.int64)
     for row, item in enumerate(traces.item):
-        own = [*(traces.source_ids[item] | traces.target_ids[item])]
-        outside = ~np.isin(traces.top_ids[row, :, 0], own)
+        own = [-1, *traces.source_ids[item], *traces.target_ids[item]]
+        outside = ~np.isin(ids[row], own)
         if outside.any():
-            reached = np.where(outside, traces.top_probabilities[row, :, 0], -1.0)
+            reached = np.where(outside, probabilities[row], -1.0)
             layer = int(reached.argmax())
-            strength[row], tokens[row] = reached[layer], traces.top_ids[row, layer, 0]
+            strength[row], tokens[row] = reached[layer], ids[row, layer]
     return strength, tokens
 
 
-def behaviour_shares(traces: Traces, *, seed: int = 0) -> dict[str, Estimate]:
+def behaviour_shares(traces: Traces, *, words_only: bool = False, seed: int = 0) -> dict[str, Estimate]:
     """Share of words of each behaviour at the first target token, with bootstrap intervals over words.
 
     Args:
         traces: The traces.
+        words_only: As in `leading_tokens`.
         seed: Of the bootstrap.
 
     Returns:
         Behaviour to share.
     """
-    labels = np.array(behaviours(traces))[traces.position == 0]
+    labels = np.array(behaviours(traces, words_only=words_only))[traces.position == 0]
     return {name: mean_interval(labels == name, seed=seed) for name in BEHAVIOURS}
 
 
 def threshold_sweep(
-    traces: Traces, thresholds: Sequence[float] = THRESHOLDS, *, seed: int = 0
+    traces: Traces, thresholds: Sequence[float] = THRESHOLDS, *, words_only: bool = False, seed: int = 0
 ) -> list[tuple[float, Estimate]]:
     """Share of words with a pivot by the threshold variant, at the first target token.
 
     Args:
         traces: The traces.
         thresholds: Lowest top-1 probabilities that count.
+        words_only: As in `leading_tokens`.
         seed: Of the bootstrap.
 
     Returns:
         Threshold and share.
     """
-    strength = pivot_strength(traces)[0][traces.position == 0]
+    strength = pivot_strength(traces, words_only=words_only)[0][traces.position == 0]
     # Compared in single precision, as the probabilities are: 0.1 is then 0.1.
     return [
         (threshold, mean_interval((strength >= np.float32(threshold)) & (strength > 0), seed=seed))
@@ -140,13 +171,16 @@ def word_table(traces: Traces, tokenizer: Any) -> pa.Table:
         tokenizer: For the tokens' texts.
 
     Returns:
-        Columns `source_word`, `target_word`, `position`, `behaviour`, `peak_layer`, `peak_token_id`, `peak_token`,
-        `peak_probability`, `final_token_id`, `final_token`, `final_probability`, `next_token_id`,
-        `pivot_strength`, `pivot_token_id`, `pivot_token` (by the threshold variant; empty where there is none).
+        Columns `source_word`, `target_word`, `position`, `behaviour`, `behaviour_of_words` (with `words_only`),
+        `word_pivot_strength`, `word_pivot_token_id`, `word_pivot_token` (the threshold variant with `words_only`),
+        `peak_layer`, `peak_token_id`, `peak_token`, `peak_probability`, `final_token_id`, `final_token`,
+        `final_probability`, `next_token_id`, `pivot_strength`, `pivot_token_id`,
+        `pivot_token` (by the threshold variant; empty where there is none).
     """
     rows, layers = np.arange(len(traces.item)), peak_layers(traces)
     peak, final = traces.top_ids[rows, layers, 0], traces.top_ids[:, -1, 0]
     strength, pivot = pivot_strength(traces)
+    word_strength, word_pivot = pivot_strength(traces, words_only=True)
     items = [traces.items[item] for item in traces.item]
     return pa.table(
         {
@@ -154,6 +188,10 @@ def word_table(traces: Traces, tokenizer: Any) -> pa.Table:
             "target_word": [item.target_word for item in items],
             "position": traces.position,
             "behaviour": behaviours(traces),
+            "behaviour_of_words": behaviours(traces, words_only=True),
+            "word_pivot_strength": word_strength,
+            "word_pivot_token_id": pa.array(word_pivot, pa.int64(), mask=word_pivot < 0),
+            "word_pivot_token": pa.array(_texts(tokenizer, word_pivot), pa.string(), mask=word_pivot < 0),
             "peak_layer": layers,
             "peak_token_id": peak,
             "peak_token": _texts(tokenizer, peak),

@@ -1,5 +1,6 @@
 """Logit lens over word translation: what every layer would say where the target is to come."""
 
+import unicodedata
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -37,6 +38,8 @@ class Traces:
         next_probability: float32 `[R, L]`, what the layers give it.
         top_ids: int64 `[R, L, k]`, each layer's likeliest tokens, falling.
         top_probabilities: float32 `[R, L, k]`.
+        top_letters: bool `[R, L, k]`, whether the token holds a letter, or bytes of one; white space and
+            punctuation, which middle layers of some models favour, hold none.
         source_mass: float32 `[R, L]`, summed probability of the source word's tokens (`word_token_ids`).
         target_mass: float32 `[R, L]`, of the target word's tokens.
         pivot_mass: float32 `[R, L]`, of the given pivots that are no source or target tokens; 0 where none is given.
@@ -53,6 +56,7 @@ class Traces:
     next_probability: NDArray[np.float32]
     top_ids: NDArray[np.int64]
     top_probabilities: NDArray[np.float32]
+    top_letters: NDArray[np.bool_]
     source_mass: NDArray[np.float32]
     target_mass: NDArray[np.float32]
     pivot_mass: NDArray[np.float32]
@@ -119,7 +123,7 @@ def trace_words(
                     advance(len(batch))
     finally:
         model.train(training)
-    return _joined(items, skipped, sets, parts)
+    return _joined(tokenizer, items, skipped, sets, parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +243,11 @@ def _read(
 
 
 def _joined(
-    items: Sequence[WordItem], skipped: Sequence[WordItem], sets: _Sets, parts: Sequence[_Part]
+    tokenizer: Any,
+    items: Sequence[WordItem],
+    skipped: Sequence[WordItem],
+    sets: _Sets,
+    parts: Sequence[_Part],
 ) -> Traces:
     """All batches in the words' order."""
 
@@ -248,7 +256,13 @@ def _joined(
 
     item, position = column("item"), column("position")
     order = np.lexsort((position, item))
-    tracked = column("tracked")[order]
+    tracked, top_ids = column("tracked")[order], column("top_ids")[order]
+    special = set(tokenizer.all_special_ids)
+    written = [
+        int(token)
+        for token in np.unique(top_ids)
+        if int(token) not in special and _has_letter(str(tokenizer.decode([int(token)])))
+    ]
     return Traces(
         items=tuple(items),
         skipped=tuple(skipped),
@@ -256,8 +270,9 @@ def _joined(
         position=position[order],
         next_id=column("next_id")[order],
         next_probability=tracked[..., 3],
-        top_ids=column("top_ids")[order],
+        top_ids=top_ids,
         top_probabilities=column("top_probabilities")[order],
+        top_letters=np.isin(top_ids, written),
         source_mass=tracked[..., 0],
         target_mass=tracked[..., 1],
         pivot_mass=tracked[..., 2],
@@ -265,3 +280,8 @@ def _joined(
         target_ids=tuple(sets[1]),
         pivot_ids=tuple(sets[2]),
     )
+
+
+def _has_letter(text: str) -> bool:
+    """Whether a token may be a word or a part of one; bytes of a longer letter decode to replacement characters."""
+    return any(unicodedata.category(character)[0] in "LM" or character == "\ufffd" for character in text)
