@@ -3,7 +3,7 @@
 import gzip
 import json
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, cast
@@ -55,23 +55,65 @@ def read_records(name: str, text_field: str) -> Iterator[Record | BadRecord]:
         if path.suffix == ".parquet":
             yield from _parquet(path, text_field)
             return
-        plain = path.stem if path.suffix in (".gz", ".zst") else path.name
-        with _open(path) as lines:
-            if plain.endswith(".jsonl"):
-                yield from _jsonl(lines, text_field)
-            elif plain.endswith(".tsv"):
-                yield from _tsv(lines, text_field, name)
-            else:
-                yield from _plain(lines)
-    except (OSError, EOFError, zlib.error) as error:
-        raise CorpusError(
-            f"{name} cannot be read: {getattr(error, 'strerror', None) or error}",
-            "a readable, undamaged file",
-            "check its permissions, or fetch it again",
-        ) from error
+        with open_lines(path) as lines:
+            yield from line_records(lines, name, text_field)
+    except READ_ERRORS as error:
+        raise unreadable(name, error) from error
 
 
-def _open(path: Path) -> IO[bytes]:
+READ_ERRORS = (OSError, EOFError, zlib.error)
+"""What reading a missing, forbidden or damaged file raises."""
+
+
+def unreadable(name: str, error: Exception) -> CorpusError:
+    """Say in one line that a file cannot be read, and why."""
+    return CorpusError(
+        f"{name} cannot be read: {getattr(error, 'strerror', None) or error}",
+        "a readable, undamaged file",
+        "check its permissions, or fetch it again",
+    )
+
+
+def unpacked_suffix(name: str) -> str:
+    """Return the ending of a file's name without that of its compression: `.txt`, `.jsonl`, `.tsv`."""
+    return Path(Path(name).stem if name.endswith((".gz", ".zst")) else name).suffix
+
+
+def line_records(lines: Iterable[bytes], name: str, text_field: str) -> Iterator[Record | BadRecord]:
+    """Stream the records of lines, in the format that the file's name says.
+
+    Args:
+        lines: The lines, with their ends; their numbers count from 1.
+        name: The file's name.
+        text_field: Name of the field or column that holds the text.
+
+    Yields:
+        Record | BadRecord: In their order.
+
+    Raises:
+        CorpusError: A table lacks the column.
+    """
+    kind = unpacked_suffix(name)
+    if kind == ".jsonl":
+        yield from _jsonl(lines, text_field)
+    elif kind == ".tsv":
+        yield from _tsv(lines, text_field, name)
+    else:
+        yield from _plain(lines)
+
+
+def open_lines(path: Path) -> IO[bytes]:
+    """Open a file of lines for reading, decompressed.
+
+    Args:
+        path: The file.
+
+    Returns:
+        A binary stream.
+
+    Raises:
+        MissingExtraError: The library for it is not installed.
+    """
     if path.suffix == ".gz":
         return cast(IO[bytes], gzip.open(path, "rb"))
     if path.suffix == ".zst":
@@ -79,7 +121,7 @@ def _open(path: Path) -> IO[bytes]:
     return path.open("rb")
 
 
-def _decoded(lines: IO[bytes]) -> Iterator[tuple[int, str | BadRecord]]:
+def _decoded(lines: Iterable[bytes]) -> Iterator[tuple[int, str | BadRecord]]:
     """Yield each line, from 1, without its end; a line that is not UTF-8 as a bad record."""
     for number, raw in enumerate(lines, start=1):
         line = raw.removeprefix(b"\xef\xbb\xbf") if number == 1 else raw
@@ -89,12 +131,12 @@ def _decoded(lines: IO[bytes]) -> Iterator[tuple[int, str | BadRecord]]:
             yield number, BadRecord(number, "invalid UTF-8", line.decode("utf-8", "replace").rstrip("\r\n"))
 
 
-def _plain(lines: IO[bytes]) -> Iterator[Record | BadRecord]:
+def _plain(lines: Iterable[bytes]) -> Iterator[Record | BadRecord]:
     for number, line in _decoded(lines):
         yield line if isinstance(line, BadRecord) else Record(line, number)
 
 
-def _jsonl(lines: IO[bytes], text_field: str) -> Iterator[Record | BadRecord]:
+def _jsonl(lines: Iterable[bytes], text_field: str) -> Iterator[Record | BadRecord]:
     for number, line in _decoded(lines):
         if isinstance(line, BadRecord):
             yield line
@@ -123,7 +165,7 @@ def _from_fields(fields: dict[str, Any], text_field: str, number: int) -> Record
     return Record(text, number, {key: value for key, value in fields.items() if key != text_field})
 
 
-def _tsv(lines: IO[bytes], text_field: str, name: str) -> Iterator[Record | BadRecord]:
+def _tsv(lines: Iterable[bytes], text_field: str, name: str) -> Iterator[Record | BadRecord]:
     """Read a header and rows under it; with a number for `text_field`, rows alone, and that column (from 1)."""
     columns: list[str] | None = [] if text_field.isdigit() else None
     for number, line in _decoded(lines):

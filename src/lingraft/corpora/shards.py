@@ -1,0 +1,203 @@
+"""Shards of a corpus: files, or byte ranges of large plain files, read as batches of many documents at once."""
+
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lingraft.corpora.formats import (
+    READ_ERRORS,
+    BadRecord,
+    line_records,
+    open_lines,
+    read_records,
+    unpacked_suffix,
+    unreadable,
+)
+from lingraft.corpora.reading import DATASET_PREFIX, find_files
+
+SHARD_BYTES = 2**28
+BATCH_BYTES = 2**24
+SEPARATOR = "\n"
+"""Stands between the documents of a batch, and nowhere in one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """A part of a corpus that one task reads.
+
+    Attributes:
+        file: File name, or `hf:NAME`.
+        start: Lines that begin at this byte or after it belong to the shard.
+        end: Lines that begin at this byte or after it do not; None where the file is not divided.
+        identity: Size and time of change of the file, by which a changed file is known; empty for a data set.
+    """
+
+    file: str
+    start: int
+    end: int | None
+    identity: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Documents joined by `SEPARATOR`; line ends in a document are carriage returns.
+
+    Attributes:
+        text: The documents; some of them may be blank.
+        documents: How many are not blank.
+    """
+
+    text: str
+    documents: int
+
+
+@dataclass(slots=True)
+class ShardReading:
+    """What a reading of a shard met; filled in while it runs.
+
+    Attributes:
+        lines: Lines, or rows.
+        documents: Documents that have text.
+        bad: Bad lines; their numbers count from the shard's first line as 1.
+    """
+
+    lines: int = 0
+    documents: int = 0
+    bad: list[BadRecord] = field(default_factory=list)
+
+
+def plan_shards(references: Iterable[str | Path], *, shard_bytes: int = SHARD_BYTES) -> list[Shard]:
+    """Divide a corpus; only uncompressed `.txt` and `.jsonl` files are cut, at line ends.
+
+    Args:
+        references: Files, directories, glob patterns or `hf:NAME` data sets; a file that two of them mean is read once.
+        shard_bytes: Size of a part of a file that is cut.
+
+    Returns:
+        The shards, in the corpus's order.
+
+    Raises:
+        CorpusError: A missing file.
+    """
+    shards = []
+    for name in dict.fromkeys(name for reference in references for name in find_files(reference)):
+        if name.startswith(DATASET_PREFIX):
+            shards.append(Shard(name, 0, None, ()))
+            continue
+        try:
+            stat = Path(name).stat()
+        except OSError as error:
+            raise unreadable(name, error) from error
+        identity = stat.st_size, stat.st_mtime_ns
+        if Path(name).suffix not in {".txt", ".jsonl"} or stat.st_size <= shard_bytes:
+            shards.append(Shard(name, 0, None, identity))
+            continue
+        cuts = [*range(0, stat.st_size, shard_bytes), stat.st_size]
+        shards += [Shard(name, start, end, identity) for start, end in zip(cuts, cuts[1:], strict=False)]
+    return shards
+
+
+def read_batches(
+    shard: Shard, reading: ShardReading, *, text_field: str = "text", batch_bytes: int = BATCH_BYTES
+) -> Iterator[Batch]:
+    """Stream a shard's documents, many at once.
+
+    Args:
+        shard: The shard.
+        reading: Filled in while reading.
+        text_field: Name of the field or column that holds the text.
+        batch_bytes: About how much text a batch holds; a document is never divided.
+
+    Yields:
+        Batch: In the shard's order.
+
+    Raises:
+        CorpusError: The file cannot be read, is damaged, or lacks the column.
+        MissingExtraError: A library is not installed.
+    """
+    name = shard.file
+    if name.startswith(DATASET_PREFIX) or Path(name).suffix == ".parquet":
+        yield from _joined(read_records(name, text_field), reading, batch_bytes)
+        return
+    plain = unpacked_suffix(name) not in {".jsonl", ".tsv"}
+    try:
+        with open_lines(Path(name)) as stream:
+            if plain or shard.end is not None:
+                for block in _blocks(stream, shard, batch_bytes):
+                    yield from _of_block(block, name, reading, text_field, plain, batch_bytes)
+            else:
+                yield from _joined(line_records(stream, name, text_field), reading, batch_bytes)
+    except READ_ERRORS as error:
+        raise unreadable(name, error) from error
+
+
+def _blocks(stream: io.BufferedIOBase | object, shard: Shard, size: int) -> Iterator[bytes]:
+    """Yield the shard's lines, whole, in large blocks."""
+    read, readline = stream.read, stream.readline  # type: ignore[union-attr]
+    left = None if shard.end is None else shard.end - shard.start
+    if shard.start:
+        # The line that the byte before the start belongs to is the earlier shard's.
+        stream.seek(shard.start - 1)  # type: ignore[union-attr]
+        skipped = len(readline()) - 1
+        left = None if left is None else left - skipped
+    first = shard.start == 0
+    while left is None or left > 0:
+        block = read(size if left is None else min(size, left))
+        if not block:
+            return
+        if not block.endswith(b"\n"):
+            block += readline()
+        left = None if left is None else left - len(block)
+        yield block.removeprefix(b"\xef\xbb\xbf") if first else block
+        first = False
+
+
+def _of_block(
+    block: bytes, name: str, reading: ShardReading, text_field: str, plain: bool, batch_bytes: int
+) -> Iterator[Batch]:
+    before = reading.lines
+    if plain:
+        try:
+            text = block.decode("utf-8")
+        except UnicodeDecodeError:
+            pass
+        else:
+            lines = text.removesuffix(SEPARATOR).split(SEPARATOR)
+            documents = sum(map(bool, map(str.strip, lines)))
+            reading.lines += len(lines)
+            reading.documents += documents
+            yield Batch(text, documents)
+            return
+    records = line_records(io.BytesIO(block), name, text_field)
+    yield from _joined(records, reading, batch_bytes, before)
+    # Blank lines of JSON are no records.
+    reading.lines = before + block.count(b"\n") + (not block.endswith(b"\n"))
+
+
+def _joined(
+    records: Iterable[object], reading: ShardReading, batch_bytes: int, before: int = 0
+) -> Iterator[Batch]:
+    texts: list[str] = []
+    size = 0
+    for record in records:
+        line: int = record.line + before  # type: ignore[attr-defined]
+        reading.lines = max(reading.lines, line)
+        if isinstance(record, BadRecord):
+            reading.bad.append(BadRecord(line, record.reason, record.content))
+            continue
+        text: str = record.text  # type: ignore[attr-defined]
+        if not text.strip():
+            continue
+        texts.append(text.replace(SEPARATOR, "\r"))
+        reading.documents += 1
+        size += len(text)
+        if size >= batch_bytes:
+            yield _batch(texts)
+            texts, size = [], 0
+    if texts:
+        yield _batch(texts)
+
+
+def _batch(texts: Sequence[str]) -> Batch:
+    return Batch(SEPARATOR.join(texts), len(texts))
