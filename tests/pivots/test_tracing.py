@@ -19,6 +19,7 @@ from lingraft.pivots.behaviour import (
     peak_layers,
     pivot_strength,
     threshold_sweep,
+    without_common_tokens,
     write_traces,
 )
 from lingraft.pivots.prompt_tokens import encode_rows
@@ -186,6 +187,19 @@ def test_blanks_are_no_words() -> None:
         made([[(OTHER, 1.0)] * 3]), top_ids=ids, top_probabilities=chances, top_letters=ids != BLANK
     )
     np.testing.assert_allclose(pivot_strength(one, words_only=True)[0], [0.2])
+
+
+def test_common_tokens_say_nothing() -> None:
+    # FINAL leads the first layer of every word; OTHER only one word's; SOURCE is common but each word's own.
+    cases = made(
+        [[(FINAL, 0.99), (SOURCE, 0.4), (TARGET, 0.3)]] * 9 + [[(FINAL, 0.9), (OTHER, 0.5), (TARGET, 0.3)]]
+    )
+    assert set(behaviours(cases, words_only=True)) == {"pivot"}
+    cleaned = without_common_tokens(cases)
+    assert behaviours(cleaned, words_only=True) == ["source"] * 9 + ["pivot"]
+    strength, token = pivot_strength(cleaned, words_only=True)
+    np.testing.assert_allclose(strength, [0] * 9 + [0.5])
+    assert token[-1] == OTHER and behaviours(cleaned) == behaviours(cases)
 
 
 def test_masses_and_files(byte_bpe_tokenizer: Any, tmp_path: Any) -> None:

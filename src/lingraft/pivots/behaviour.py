@@ -1,6 +1,7 @@
 """From traces to behaviours: direct (co-occurrence), by way of a pivot, or stuck at the source word."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,29 @@ def leading_tokens(
     ids = np.take_along_axis(traces.top_ids, first, -1)[..., 0]
     probabilities = np.take_along_axis(traces.top_probabilities, first, -1)[..., 0]
     return np.where(there, ids, -1), np.where(there, probabilities, np.float32(0))
+
+
+def without_common_tokens(traces: Traces, *, share: float = 0.1) -> Traces:
+    """Mark tokens that lead a layer for many words as saying nothing of any (our choice), for `words_only`.
+
+    Early layers of some models say the same token whatever the word: they continue the prompt's last token.
+    A word's own source and target tokens, and what the final layer says, stay.
+
+    Args:
+        traces: The traces.
+        share: A token that leads, in any layer but the last, for more than this share of the words is common.
+
+    Returns:
+        The same traces with `top_letters` false for common tokens.
+    """
+    leads = [np.unique(row) for row in traces.top_ids[traces.position == 0][:, :-1, 0]]
+    tokens, counts = np.unique(np.concatenate(leads), return_counts=True)
+    common = np.isin(traces.top_ids, tokens[counts > share * len(leads)])
+    common[:, -1] = False
+    for row, item in enumerate(traces.item):
+        own = [*traces.source_ids[item], *traces.target_ids[item], traces.top_ids[row, -1, 0]]
+        common[row] &= ~np.isin(traces.top_ids[row], own)
+    return replace(traces, top_letters=traces.top_letters & ~common)
 
 
 def peak_layers(traces: Traces, *, words_only: bool = False) -> NDArray[np.int64]:
