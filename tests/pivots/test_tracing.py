@@ -23,6 +23,7 @@ from lingraft.pivots.behaviour import (
     write_traces,
 )
 from lingraft.pivots.prompt_tokens import encode_rows
+from lingraft.pivots.trace_figures import mass_figure, threshold_figure
 from lingraft.pivots.tracing import Traces, trace_words
 from lingraft.pivots.wordtask import WordItem
 
@@ -213,3 +214,8 @@ def test_masses_and_files(byte_bpe_tokenizer: Any, tmp_path: Any) -> None:
     assert words["peak_token"][0] == byte_bpe_tokenizer.decode([words["peak_token_id"][0]])
     assert layers["top_token_ids"][2] == found.top_ids[0, 2].tolist()
     assert layers["layer"][:4] == [0, 1, 2, 0]
+
+
+def test_figures() -> None:
+    for picture in (mass_figure(CASES), threshold_figure(CASES)):
+        assert picture.light.startswith(b"\x89PNG")
