@@ -13,13 +13,13 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lingraft.errors import ConfigError, CorpusError, OutputError
-from lingraft.pivots.cooccurrence import count_pairs, read_pairs
-from lingraft.pivots.counting import _Counter
-from lingraft.pivots.cooccurrence import make_kernel
 from lingraft.corpora.shards import Batch
+from lingraft.errors import ConfigError, CorpusError, OutputError
+from lingraft.pivots.cooccurrence import count_pairs, make_kernel, read_pairs
+from lingraft.pivots.counting import _Counter
 from lingraft.pivots.matching import Matching
 
+DEFAULT = Matching()
 UNSPACED = ("THAI", "LAO", "KHMER", "MYANMAR", "HIRAGANA", "KATAKANA", "CJK UNIFIED")
 LATIN = ["new", "york", "New York", "Straße", "STRASSE", "café", "cafe\u0301", "cafe", "İstanbul", "ñandú", "don't",
          "ﬁn", "fin", "co-op", "op", "x", "naïve", "ΑΣ", "ας", "überwältigungsmaßnahmenkatalog" * 2]  # fmt: skip
@@ -63,7 +63,7 @@ def fold(text, matching):
     return text.casefold() if matching.fold_case else text
 
 
-def places(word, text, matching=Matching()):
+def places(word, text, matching=DEFAULT):
     """Where a word begins in a text, by a regular expression."""
     word, text = fold(word.strip(), matching), fold(text, matching)
     pattern = re.escape(word)
@@ -75,7 +75,7 @@ def places(word, text, matching=Matching()):
     ]
 
 
-def brute(documents, pairs, matching=Matching()):
+def brute(documents, pairs, matching=DEFAULT):
     rows = []
     for source, target in pairs:
         left = [bool(places(source, text, matching)) for text in documents]
@@ -257,7 +257,7 @@ def test_another_command_does_not_mix_with_what_is_there(tmp_path):
 
 def test_poison_lines_are_counted_and_do_no_harm(tmp_path):
     corpus = tmp_path / "c.txt"
-    corpus.write_bytes("dog Hund\n".encode() * 30 + b"dog \xff Hund\n" + "dög Hund\n\ndog\n".encode())
+    corpus.write_bytes(b"dog Hund\n" * 30 + b"dog \xff Hund\n" + "dög Hund\n\ndog\n".encode())
     counts = count_pairs(corpus, [("dog", "Hund")], out=tmp_path / "out", shard_bytes=50)
     assert rows(counts) == [(31, 31, 30)] and counts.bad == {"invalid UTF-8": 1} and counts.documents == 32
     entry = json.loads((tmp_path / "out" / "rejects.jsonl").read_text(encoding="utf-8"))

@@ -54,6 +54,8 @@ class DocumentSets:
         """
         from array import array
 
+        if not len(words):
+            return
         numbers = array("I", documents.astype(np.uint32).tobytes())
         starts = np.flatnonzero(np.diff(words, prepend=-1))
         ends = [*starts[1:].tolist(), len(words)]

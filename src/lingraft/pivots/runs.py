@@ -101,7 +101,7 @@ def _loads(
 
 
 def _hash(loads: Sequence[NDArray[np.uint64]], sizes: NDArray[np.int64]) -> NDArray[np.uint64]:
-    mixed = sizes.astype(np.uint64) * _MIX[4]
+    mixed: NDArray[np.uint64] = sizes.astype(np.uint64) * _MIX[4]
     for load in loads:
         mixed ^= load * _MIX[3]
         mixed ^= mixed >> np.uint64(29)
