@@ -3,6 +3,7 @@
 import io
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 from lingraft.corpora.formats import (
@@ -94,7 +95,7 @@ def plan_shards(references: Iterable[str | Path], *, shard_bytes: int = SHARD_BY
             shards.append(Shard(name, 0, None, identity))
             continue
         cuts = [*range(0, stat.st_size, shard_bytes), stat.st_size]
-        shards += [Shard(name, start, end, identity) for start, end in zip(cuts, cuts[1:], strict=False)]
+        shards += [Shard(name, start, end, identity) for start, end in pairwise(cuts)]
     return shards
 
 

@@ -1,9 +1,9 @@
-"""What counts as an occurrence of a word in a text.
+r"""What counts as an occurrence of a word in a text.
 
 Text and words are normalised to NFC and case-folded. A word in a script written with spaces occurs where it stands and
-no character that Python's `\\w` matches is next to it; a word with a character of a script written without spaces
+no character that Python's `\w` matches is next to it; a word with a character of a script written without spaces
 (Chinese, Japanese, Thai, Khmer, Lao, Burmese) occurs wherever it stands. Both rules are our choice, and are stated in
-every result. Note that `\\w` does not match combining marks.
+every result. Note that `\w` does not match combining marks.
 """
 
 import functools
@@ -150,7 +150,7 @@ def list_words(given: Sequence[str], places: Iterable[str], matching: Matching) 
 
 @functools.cache
 def word_units() -> NDArray[np.bool_]:
-    """Return which code points Python's `\\w` matches, bool [0x110000]."""
+    r"""Return which code points Python's `\w` matches, bool [0x110000]."""
     table = np.zeros(0x110000, dtype=np.bool_)
     everything = "".join(map(chr, range(0x110000)))
     for run in re.finditer(r"\w+", everything):

@@ -1,7 +1,7 @@
 """Looking up whole runs of word characters among thousands of words, without a step of Python for each run.
 
-A bounded word that is one run of word characters occurs exactly where a maximal run of the text is equal to it. A run is
-compared through up to eight overlapping 8-byte loads, so it may have up to 64 bytes; longer words are left to the
+A bounded word that is one run of word characters occurs exactly where a maximal run of the text is equal to it. A run
+is compared through up to eight overlapping 8-byte loads, so it may have up to 64 bytes; longer words are left to the
 automaton. All of it is exact: a hash only finds the candidate that is then compared whole.
 """
 
