@@ -182,6 +182,7 @@ def start_worker(job: ShardJob, _number: int) -> Callable[[Shard], None]:
 
     Args:
         job: What it needs.
+        _number: The worker's; all are alike.
 
     Returns:
         What writes the partial of a shard.
