@@ -1,10 +1,12 @@
 """Every pair of a real map against one hook and one ordinary `generate` a pair, on real models and prompts.
 
-    python benchmarks/patching_exactness.py --pairs pairs.jsonl [--models smollm2-135m-instruct,gemma-3-270m]
-        [--sites ffn,attn] [--new-tokens 8] [--page docs/results/patching_exactness.md]
+    python benchmarks/patching_exactness.py --pairs xnli.jsonl xquad.jsonl --out runs/exactness.jsonl
+        [--models smollm2-135m-instruct,gemma-3-270m] [--sites ffn,attn] [--row 17] [--new-tokens 20]
+        [--page docs/results/patching_exactness.md]
 
-The first row of --pairs is swept. In float32 logits must agree to 1e-4 of their scale, and all argmaxes and texts must
-be equal (the script fails otherwise); with --dtypes float32,bfloat16 the share that agrees in bfloat16, where batching
+One row of each file is swept. Finished maps are kept in --out, so the same command continues a killed run, and --page
+shows all that --out holds. In float32 logits must agree to 1e-4 of their scale, and all argmaxes and texts must be
+equal (the script fails otherwise); with --dtypes float32,bfloat16 the share that agrees in bfloat16, where batching
 changes rounding, is reported too.
 """
 
@@ -49,7 +51,7 @@ def naive(
 
 
 def compare(reference: str, dtype: str, name: str, instance: Any, new_tokens: int) -> dict[str, Any]:
-    """One model, type and site: the whole map both ways."""
+    """One model, type, site and row: the whole map both ways."""
     loaded = load_model(reference, dtype=dtype, device="cpu", accept_terms=True)
     model, tokenizer, site = loaded.model, loaded.tokenizer, patch_site(name)
     donor_ids, ids = (tokenizer(text)["input_ids"] for text in (instance.donor[0], instance.receiver))
@@ -82,6 +84,9 @@ def compare(reference: str, dtype: str, name: str, instance: Any, new_tokens: in
         "model": reference,
         "dtype": dtype,
         "site": name,
+        "task": instance.task,
+        "row": instance.id,
+        "new_tokens": new_tokens,
         "pairs": len(pairs),
         "prompts": f"{len(donor_ids)} and {len(ids)} tokens",
         "largest_difference": worst,
@@ -92,28 +97,58 @@ def compare(reference: str, dtype: str, name: str, instance: Any, new_tokens: in
     }
 
 
+def finished(out: Path) -> list[dict[str, Any]]:
+    """What earlier runs compared."""
+    return [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()] if out.exists() else []
+
+
+def kept_or_compared(
+    out: Path, reference: str, dtype: str, name: str, instance: Any, new_tokens: int
+) -> dict[str, Any]:
+    """The comparison from an earlier run, or a new one, which is then kept."""
+    key = {
+        "model": reference,
+        "dtype": dtype,
+        "site": name,
+        "task": instance.task,
+        "row": instance.id,
+        "new_tokens": new_tokens,
+    }
+    for line in finished(out):
+        if key.items() <= line.items():
+            return dict(line)
+    made = compare(reference, dtype, name, instance, new_tokens)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with out.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(made) + "\n")
+    return made
+
+
 def main() -> int:
     """Run the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--pairs", type=Path, required=True)
+    parser.add_argument("--pairs", type=Path, nargs="+", required=True)
+    parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--models", default="smollm2-135m-instruct,gemma-3-270m")
     parser.add_argument("--sites", default="ffn,attn")
     parser.add_argument("--dtypes", default="float32")
-    parser.add_argument("--new-tokens", type=int, default=8)
+    parser.add_argument("--row", type=int, default=17)
+    parser.add_argument("--new-tokens", type=int, default=20)
     parser.add_argument("--page", type=Path)
     arguments = parser.parse_args()
-    instance = read_instances(arguments.pairs)[0]
-    found = [
-        compare(reference, dtype, name, instance, arguments.new_tokens)
+    instances = [read_instances(path)[arguments.row] for path in arguments.pairs]
+    wanted = [
+        (reference, dtype, name, instance)
         for reference in arguments.models.split(",")
         for dtype in arguments.dtypes.split(",")
+        for instance in instances
         for name in arguments.sites.split(",")
     ]
-    print(json.dumps(found, indent=2))
+    found = [kept_or_compared(arguments.out, *each, arguments.new_tokens) for each in wanted]
     if arguments.page is not None:
-        write_page(arguments.page, found, arguments, instance.language)
+        write_page(arguments.page, finished(arguments.out))
     exact = [line for line in found if line["dtype"] == "float32"]
     return int(
         any(
@@ -124,33 +159,35 @@ def main() -> int:
     )
 
 
-def write_page(
-    page: Path, found: Sequence[dict[str, Any]], arguments: argparse.Namespace, language: str
-) -> None:
+def write_page(page: Path, found: Sequence[dict[str, Any]]) -> None:
     """Write the results page."""
     lines = [
         "# Whole maps of real models against one forward a pair",
         "",
         "```sh",
-        f"python benchmarks/patching_exactness.py --pairs pairs.jsonl --new-tokens {arguments.new_tokens}",
+        "python benchmarks/patching_exactness.py --pairs xnli.jsonl words.jsonl --row 3 --out runs/exactness.jsonl",
+        "python benchmarks/patching_exactness.py --pairs xquad.jsonl --models gemma-3-270m --row 17"
+        " --out runs/exactness.jsonl --page docs/results/patching_exactness.md",
         "```",
         "",
-        f"The first row of an XNLI file, donor English, receiver {language}. Every layer pair is compared with",
-        "transformers' own greedy `generate` under one hook. The difference is the largest of any logit, as a share",
-        "of the largest logit of its row. In float32 every first token and every text must be the same. bfloat16,",
-        "where computing rows in a batch rounds otherwise than computing them one by one: see patching_speed.md.",
+        "Rows of files that `lingraft patch pairs` wrote, donor English. Every layer pair is compared with transformers'",
+        "own greedy `generate` under one hook. The difference is the largest of any logit, as a share of the largest",
+        "logit of its row. In float32 every first token and every text must be the same. bfloat16, where computing",
+        "rows in a batch rounds otherwise than computing them one by one: see patching_speed.md.",
         "",
-        "| model | type | site | prompts | pairs | largest difference | equal first tokens | equal texts | ours "
-        "| one by one |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "| model | type | task, row | site | prompts | pairs | new tokens | largest difference | equal first tokens "
+        "| equal texts | ours | one by one |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for line in found:
         cells = (
             line["model"],
             line["dtype"],
+            f"{line['task']}, {line['row']}",
             line["site"],
             line["prompts"],
             str(line["pairs"]),
+            str(line["new_tokens"]),
             f"{line['largest_difference']:.1e}",
             f"{100 * line['equal_argmaxes'] / line['pairs']:.1f} %",
             f"{100 * line['equal_texts'] / line['pairs']:.1f} %",
@@ -158,11 +195,7 @@ def write_page(
             f"{line['naive_seconds']:.0f} s",
         )
         lines.append(f"| {' | '.join(cells)} |")
-    lines += [
-        "",
-        f"Texts of {arguments.new_tokens} tokens. Written on {platform.machine()}, with other work on the machine.",
-        "",
-    ]
+    lines += ["", f"Written on {platform.machine()}, one thread, with other work on the machine.", ""]
     page.write_text("\n".join(lines), encoding="utf-8")
 
 
