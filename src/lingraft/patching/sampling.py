@@ -51,8 +51,7 @@ def sample_answers(
     generator = torch.Generator(device=rows.logits.device).manual_seed(instance_seed(seed, prompt))
 
     def pick(logits: torch.Tensor) -> torch.Tensor:
-        chances = torch.softmax(logits.float() / temperature, dim=-1)
-        return torch.multinomial(chances, 1, generator=generator)[:, 0]
+        return draw(logits, temperature, generator)
 
     if score == "generate":
         if judge is None:
@@ -68,6 +67,29 @@ def sample_answers(
         return None
     drawn = pick(over.expand(samples, -1)).cpu().numpy()
     return np.isin(drawn, right)
+
+
+def draw(logits: torch.Tensor, temperature: float, generator: torch.Generator) -> torch.Tensor:
+    """Draw one token a row by inverting the cumulated probabilities.
+
+    On a processor and for a quarter of a million tokens this is several times faster than `torch.multinomial`.
+
+    Args:
+        logits: `[rows, vocabulary]`, any float type; minus infinity is never drawn.
+        temperature: Divides them.
+        generator: On the logits' device.
+
+    Returns:
+        int64 `[rows]`.
+    """
+    weights = logits.float().div(temperature)
+    weights = weights.sub_(weights.amax(-1, keepdim=True)).exp_()
+    edges = weights.cumsum(-1)
+    whole = edges[:, -1:]
+    heights = torch.rand(len(edges), 1, generator=generator, device=edges.device) * whole
+    # Rounding may lift a height to the whole; right=True passes over tokens of no probability.
+    heights = torch.minimum(heights, torch.nextafter(whole, torch.zeros_like(whole)))
+    return torch.searchsorted(edges, heights, right=True)[:, 0]
 
 
 def instance_seed(seed: int, prompt: Prompt) -> int:
