@@ -8,7 +8,7 @@ from lingraft.patching.sampling import draw
 
 
 def test_draws_have_the_softmax_frequencies_and_skip_the_impossible():
-    """4 tokens at temperature 2: weights exp(l/2) = 1, 2, 0 and 5 eighths; 40,000 draws lie within 5 standard errors."""
+    """4 tokens at temperature 2: exp(l/2) gives 1, 2, 0 and 5 eighths; 40,000 draws lie within 5 standard errors."""
     generator = torch.Generator().manual_seed(3)
     logits = 2 * torch.tensor([[math.log(1.0), math.log(2.0), -math.inf, math.log(5.0)]])
     drawn = draw(logits.expand(40_000, -1), 2.0, generator)

@@ -123,6 +123,30 @@ def test_small_chunks_and_a_full_memory_give_the_same_map(
         np.testing.assert_allclose(other.rows.score, whole.rows.score, atol=1e-5)
 
 
+@pytest.mark.parametrize("stage", ["transplant_all", "prefill", "sample_answers"])
+def test_memory_that_gives_out_for_good_says_what_is_needed(
+    tiny: Callable[..., Any], tokenizer: Any, monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise RuntimeError("[enforce fail] DefaultCPUAllocator: not enough memory: you tried")
+
+    monkeypatch.setattr(sweep_module, stage, full)
+    settings = SweepSettings(score="generate", new_tokens=4, samples=3)
+    with pytest.raises(ConfigError, match=rf"out of memory at {INSTANCE.id}, prompts of .* about \d+ MiB"):
+        sweep_instance(tiny("llama"), tokenizer, encode_prompt(tokenizer, INSTANCE), settings)
+
+
+def test_other_errors_are_not_taken_for_memory(
+    tiny: Callable[..., Any], tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wrong(*_: Any, **__: Any) -> None:
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    monkeypatch.setattr(sweep_module, "transplant_all", wrong)
+    with pytest.raises(RuntimeError, match="shapes"):
+        sweep_instance(tiny("llama"), tokenizer, encode_prompt(tokenizer, INSTANCE), SweepSettings())
+
+
 def test_controls(tiny: Callable[..., Any], tokenizer: Any) -> None:
     """Oneself as donor changes nothing on the diagonal; noise keeps the donors' lengths and its seed."""
     model = tiny("llama")

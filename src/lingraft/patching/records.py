@@ -161,6 +161,8 @@ def _parts(directory: Path, total: int) -> Iterator[tuple[pa.Table, float]]:
         file = instance_file(directory, number)
         try:
             table = pq.read_table(file)
+        except pa.ArrowMemoryError:
+            raise
         except (OSError, pa.ArrowException) as error:
             raise ConfigError(
                 f"{file}: {str(error).splitlines()[0]}",

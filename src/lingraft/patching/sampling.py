@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lingraft.patching.engine import Rows, chunks
+from lingraft.patching.engine import Rows
+from lingraft.patching.memory import shrinking
 from lingraft.patching.prompts import Prompt
 from lingraft.patching.scoring import Judge, Score, decode_distinct, right_options
 
@@ -56,9 +57,11 @@ def sample_answers(
     if score == "generate":
         if judge is None:
             return None
-        tokens: list[list[int]] = []
-        for begin, end in chunks(samples, chunk):
-            tokens += rows.repeat(end - begin).decode(new_tokens, frozenset(ends), pick)
+
+        def decode(begin: int, end: int) -> list[list[int]]:
+            return rows.repeat(end - begin).decode(new_tokens, frozenset(ends), pick)
+
+        tokens = [row for piece in shrinking(decode, samples, chunk) for row in piece]
         return np.array(judge(decode_distinct(tokenizer, tokens)), dtype=np.bool_)
     over, right = rows.logits, list(prompt.answers)
     if score == "options" and prompt.options:

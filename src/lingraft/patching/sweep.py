@@ -1,7 +1,7 @@
 """The whole map of one instance: every site, donor and layer pair, scored."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -13,7 +13,8 @@ from transformers import PreTrainedModel
 from lingraft.errors import ConfigError
 from lingraft.models.architecture import resolve
 from lingraft.models.sites import Site
-from lingraft.patching.engine import chunks, plain_rows, transplant_all
+from lingraft.patching.engine import plain_rows, transplant_all
+from lingraft.patching.memory import needing, reading_bytes, shrinking
 from lingraft.patching.pairs import Pairs, all_pairs
 from lingraft.patching.plan import own_tokens, row_bytes, rows_within
 from lingraft.patching.prefill import Prefill, check_length, prefill
@@ -148,10 +149,25 @@ def sweep_instance(
     Raises:
         ConfigError: A prompt is longer than the context, or one row does not fit into memory.
     """
+    own = own_tokens([prompt], settings.score, settings.new_tokens)
+    read = [len(ids) for ids in (*prompt.donors, prompt.receiver)]
+    for length in read:
+        check_length(model, length, own - 1)
+    where = f"{prompt.instance.id}, prompts of {' and '.join(map(str, read))} tokens"
+    with needing(where, reading_bytes(model, sum(read)) + row_bytes(model, own)):
+        return _swept(model, tokenizer, prompt, settings, judge, own)
+
+
+def _swept(
+    model: PreTrainedModel,
+    tokenizer: Any,
+    prompt: Prompt,
+    settings: SweepSettings,
+    judge: Judge | None,
+    own_length: int,
+) -> InstanceMap:
+    """The map, from the first prefill to the donors' own answers."""
     sites = [patch_site(name) for name in settings.sites]
-    later = own_tokens([prompt], settings.score, settings.new_tokens) - 1
-    for ids in (*prompt.donors, prompt.receiver):
-        check_length(model, len(ids), later)
     receiver = prefill(model, prompt.receiver, sites if settings.control == "self" else ())
     own = [prefill(model, ids, sites) for ids in prompt.donors]
     donors = _donors(receiver, own, sites, prompt, settings)
@@ -164,12 +180,12 @@ def sweep_instance(
     }
     operator = find_operator(settings.operator)
 
-    def run(part: Pairs) -> Scored:
-        rows = transplant_all(model, receiver, donors, part, sites, operator)
+    def run(begin: int, end: int) -> Scored:
+        rows = transplant_all(model, receiver, donors, pairs.part(begin, end), sites, operator)
         return score_rows(rows, prompt, settings.score, **options)
 
-    size = min(len(pairs), rows_within(model, later + 1, settings.memory_bytes))
-    answers = _in_chunks(run, pairs, size, row_bytes(model, later + 1))
+    chunk = rows_within(model, own_length, settings.memory_bytes)
+    answers = join(shrinking(run, len(pairs), min(len(pairs), chunk)))
     vanilla = score_rows(plain_rows(model, receiver), prompt, settings.score, **options)
     samples = None
     if settings.samples:
@@ -180,7 +196,7 @@ def sweep_instance(
             samples=settings.samples,
             temperature=settings.temperature,
             seed=settings.seed,
-            chunk=rows_within(model, later + 1, settings.memory_bytes),
+            chunk=chunk,
             **options,
         )
     said = [
@@ -244,29 +260,3 @@ def _noise_like(values: torch.Tensor, generator: torch.Generator) -> torch.Tenso
     lengths = values.float().norm(dim=-1, keepdim=True) / noise.norm(dim=-1, keepdim=True)
     scaled: torch.Tensor = (noise * lengths).to(values)
     return scaled
-
-
-def _in_chunks(run: Callable[[Pairs], Scored], pairs: Pairs, size: int, one: int) -> Scored:
-    """Run in chunks; smaller ones where memory gives out."""
-    while True:
-        try:
-            return join([run(pairs.part(begin, end)) for begin, end in chunks(len(pairs), size)])
-        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-            if not _is_memory(error):
-                raise
-            if size == 1:
-                raise ConfigError(
-                    "too little memory for a single row",
-                    f"about {one / 2**20:.0f} MiB beside the model and the prompt's keys and values",
-                    "free memory, shorten the prompts, or use --dtype bfloat16",
-                ) from error
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-        size = -(-size // 2)
-
-
-def _is_memory(error: BaseException) -> bool:
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    # The processor's allocator has no exception of its own.
-    return "not enough memory" in str(error) or "can't allocate memory" in str(error)
