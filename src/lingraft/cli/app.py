@@ -23,6 +23,10 @@ NOUNS = {
         "lingraft.cli.patch:app",
         "Transplant activations between languages: pairs, plan, sweep, select, generate, evaluate.",
     ),
+    "pivots": (
+        "lingraft.cli.pivots:app",
+        "How a model translates words: words, score, trace, count, discover, select.",
+    ),
     "eval": ("lingraft.cli.evaluate:app", "Measure a model: bits per byte."),
 }
 """Each noun of the command line: where its commands are, and what the help says about them."""
