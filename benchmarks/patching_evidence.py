@@ -54,7 +54,7 @@ class Setting:
 SETTINGS = {
     "xnli": Setting(("de", "hi", "sw", "zh"), "understanding", "attn", "options", 12),
     "words": Setting(("de", "hi", "sw", "zh"), "generation", "ffn", "first-token", 24),
-    "xquad": Setting(("de", "hi", "ru", "zh"), "generation", "ffn", "generate", 10, "bfloat16"),
+    "xquad": Setting(("de", "hi", "ru", "zh"), "generation", "ffn", "generate", 6, "bfloat16"),
 }
 
 NOTE = """\

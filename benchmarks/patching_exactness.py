@@ -165,9 +165,10 @@ def write_page(page: Path, found: Sequence[dict[str, Any]]) -> None:
         "# Whole maps of real models against one forward a pair",
         "",
         "```sh",
-        "python benchmarks/patching_exactness.py --pairs xnli.jsonl words.jsonl --row 3 --out runs/exactness.jsonl",
-        "python benchmarks/patching_exactness.py --pairs xquad.jsonl --models gemma-3-270m --row 17"
-        " --out runs/exactness.jsonl --page docs/results/patching_exactness.md",
+        "python benchmarks/patching_exactness.py --out runs/exactness.jsonl --pairs xnli.jsonl --row 3",
+        "python benchmarks/patching_exactness.py --out runs/exactness.jsonl --pairs words.jsonl --row 3 --new-tokens 2",
+        "python benchmarks/patching_exactness.py --out runs/exactness.jsonl --pairs xquad.jsonl --row 17 --new-tokens 2"
+        " --models gemma-3-270m --sites ffn --page docs/results/patching_exactness.md",
         "```",
         "",
         "Rows of files that `lingraft patch pairs` wrote, donor English. Every layer pair is compared with the greedy",
