@@ -1,6 +1,7 @@
 """Bilingual lexicons as word lists: reading them, refusing bad rows by name, frequencies and parts of speech."""
 
 import math
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable
@@ -10,6 +11,7 @@ from pathlib import Path
 from lingraft.errors import ConfigError
 from lingraft.pivots.languages import Language, find_language, why_reversed
 
+_JOINERS = "'\u2019\u00b7\u30fb\u05f3\u05f4"
 MOST_TRANSLATIONS = 6
 """Words with more translations are left out as too ambiguous to judge (our choice)."""
 
@@ -84,7 +86,7 @@ def read_lexicon(
         raise ConfigError(
             f"{path}: {reversed_because}",
             f"{languages[0].name} words first and {languages[1].name} second",
-            "exchange the two languages, or read the file with its columns swapped",
+            "exchange the two languages, or swap the columns (--swap)",
         )
     found: dict[str, list[str]] = {}
     for number, word, other in pairs:
@@ -133,6 +135,26 @@ def read_frequencies(path: Path) -> dict[str, float]:
             found[word.casefold()] += count  # type: ignore[assignment]
     if not found:
         raise ConfigError(f"{path} holds no frequency", "lines of word, tab, count", "give a frequency list")
+    return {word: float(count) for word, count in found.items()}
+
+
+def count_words(texts: Iterable[str]) -> dict[str, float]:
+    """Count words of a spaced script: runs of letters, marks and digits, in NFC and case-folded.
+
+    Args:
+        texts: Documents.
+
+    Returns:
+        Word to count.
+
+    Raises:
+        ConfigError: There is no word in them.
+    """
+    found: Counter[str] = Counter()
+    for text in texts:
+        found.update(re.findall(r"\w+", unicodedata.normalize("NFC", text).casefold()))
+    if not found:
+        raise ConfigError("a corpus without words", "text of the source language", "give another corpus")
     return {word: float(count) for word, count in found.items()}
 
 
@@ -193,9 +215,17 @@ def _unusable(word: str, other: str, languages: tuple[Language, Language], phras
             return f"not in the script of {language.name}"
         if " " in text and not phrases:
             return "several words"
-        if any(unicodedata.category(character)[0] not in "LMPZ" for character in text):
+        if not all(_in_a_word(character, phrases) for character in text):
             return "digits or symbols"
     return None
+
+
+def _in_a_word(character: str, phrases: bool) -> bool:
+    """Letters, marks, spaces, hyphens, apostrophes and middle dots; in phrases any punctuation."""
+    category = unicodedata.category(character)
+    return (
+        category[0] in "LMZ" or category == "Pd" or character in _JOINERS or (phrases and category[0] == "P")
+    )
 
 
 def _reasons(rejected: Counter[str]) -> str:
