@@ -1,6 +1,7 @@
 """Pictures of traces: probability mass by layer, and the share of pivots by threshold."""
 
 from lingraft.pivots.behaviour import THRESHOLDS, mass_by_layer, threshold_sweep
+from lingraft.pivots.trace_filters import filters
 from lingraft.pivots.tracing import Traces
 from lingraft.reports.drawing import Picture
 from lingraft.reports.figures import Curve, loss_curves
@@ -24,7 +25,7 @@ def mass_figure(traces: Traces) -> Picture:
 
 
 def threshold_figure(traces: Traces) -> Picture:
-    """Draw the share of words with a pivot by threshold, for all tokens and for words only.
+    """Draw the share of words with a pivot by threshold: for all tokens, and with each exploratory filter.
 
     Args:
         traces: The traces.
@@ -33,8 +34,8 @@ def threshold_figure(traces: Traces) -> Picture:
         The picture.
     """
     curves = []
-    for words_only, name in ((False, "any token"), (True, "words only")):
-        shares = [estimate for _, estimate in threshold_sweep(traces, words_only=words_only)]
+    for name, (filtered, words_only) in filters(traces).items():
+        shares = [estimate for _, estimate in threshold_sweep(filtered, words_only=words_only)]
         curves.append(_curve(name, list(THRESHOLDS), shares))
     return loss_curves(curves, x_label="lowest top-1 probability", y_label="share of words with a pivot")
 

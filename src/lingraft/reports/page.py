@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from lingraft.files import write_text
-from lingraft.reports import interactive
+from lingraft.reports import interactive, tokengrid
 from lingraft.reports.cells import Cell, cell_html, format_cell
 from lingraft.reports.drawing import Picture
 from lingraft.reports.interactive import GridExplorer
 from lingraft.reports.intervals import Estimate
 from lingraft.reports.result import RunResult
 from lingraft.reports.template import PAGE, STYLE
+from lingraft.reports.tokengrid import TokenGrid
 
 __all__ = [
     "Block",
@@ -91,7 +92,7 @@ class Figure:
     picture: Picture | bytes
 
 
-Block = Paragraph | Command | Table | Figure | GridExplorer
+Block = Paragraph | Command | Table | Figure | GridExplorer | TokenGrid
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,8 +159,11 @@ def render_page(
         heading = f'<h2 id="{anchor}">{_text(part.title)}</h2>'
         body.append(f'<section aria-labelledby="{anchor}">\n{heading}\n{blocks}\n</section>')
     style, policy = STYLE, ""
-    if any(isinstance(block, GridExplorer) for part in parts for block in part.blocks):
-        style, policy = STYLE + interactive.STYLE, interactive.script_policy()
+    kinds = {type(block) for part in parts for block in part.blocks}
+    if TokenGrid in kinds:
+        style += tokengrid.STYLE
+    if GridExplorer in kinds:
+        style, policy = style + interactive.STYLE, interactive.script_policy()
         body.append(f"<script>{interactive.script()}</script>")
     return PAGE.format(title=_text(title), style=style, policy=policy, body="\n".join(body))
 
@@ -220,6 +224,8 @@ def _block(block: Block) -> str:
         return f"<pre><code>{_text(block.text)}</code></pre>"
     if isinstance(block, GridExplorer):
         return interactive.explorer_html(block)
+    if isinstance(block, TokenGrid):
+        return tokengrid.token_grid_html(block)
     return _table(block) if isinstance(block, Table) else _figure(block)
 
 
