@@ -1,5 +1,6 @@
 """Layer-by-token pictures of single words: what each layer would say after each token of the question."""
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -101,6 +102,8 @@ def word_grid(
     # The question stands after the last blank line; what stands before it is read, and not shown.
     before = list(tokenizer(prompt.rpartition("\n\n")[0] + "\n\n")["input_ids"])
     start = min(common_length([row.ids, before]), row.begin - 1)
+    while start < row.begin - 1 and not str(tokenizer.decode([row.ids[start]])).strip():
+        start += 1
     found, training = resolve(model), model.training
     model.train(False)
     try:
@@ -148,7 +151,8 @@ def visible(text: str, token: int | None = None) -> str:
     Returns:
         One line that is not empty.
     """
-    if "\ufffd" in text and token is not None:
+    hidden = any(unicodedata.category(letter) in {"Cf", "Cc", "Cn", "Co", "Cs"} for letter in text.strip())
+    if ("\ufffd" in text or hidden) and token is not None:
         return f"#{token}"
     shown = text.replace("\n", "\u23ce").replace("\t", "\u21e5").replace("\r", "\u240d")
     if not shown.strip():

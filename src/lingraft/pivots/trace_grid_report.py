@@ -78,7 +78,7 @@ def grid_picture(grid: WordGrid, *, pivots: Collection[int] = ()) -> Picture:
         from matplotlib.patches import Rectangle
 
         axes = figure.add_subplot()
-        stops = ("#1f242b", "#1f4f7a", "#7db8f0") if dark else ("#f4f6f8", "#9ecae9", "#2f79b5")
+        stops = ("#1f242b", "#1f4f7a", "#7db8f0") if dark else ("#f4f6f8", "#9ecae9", "#1f66a3")
         colours = LinearSegmentedColormap.from_list("probability", stops)
         chances = grid.top_probabilities[..., 0]
         image = axes.imshow(chances, aspect="auto", origin="lower", vmin=0, vmax=1, cmap=colours)
@@ -87,7 +87,7 @@ def grid_picture(grid: WordGrid, *, pivots: Collection[int] = ()) -> Picture:
                 token = int(grid.top_ids[layer, column, 0])
                 text = _drawable(visible(grid.top_texts[layer][column][0], token), token)
                 surest = (dark and chances[layer, column] > 0.7) or (
-                    not dark and chances[layer, column] > 0.75
+                    not dark and chances[layer, column] > 0.7
                 )
                 axes.text(
                     column, layer, text, ha="center", va="center", fontsize=7.5, color=INK[dark != surest]

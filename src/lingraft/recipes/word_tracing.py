@@ -113,7 +113,7 @@ def run_tracing(
         trust_remote_code=trust_remote_code,
         accept_terms=accept_terms,
     )
-    pivots = None if options.pivots is None else read_pivots(options.pivots, loaded.tokenizer)
+    pivots = None if options.pivots is None else read_pivots(options.pivots, loaded.tokenizer, task.items)
     kept, skipped = split_shared(loaded.tokenizer, task.items)
     if not kept:
         raise ConfigError(
