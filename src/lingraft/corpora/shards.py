@@ -17,7 +17,7 @@ from lingraft.corpora.formats import (
 )
 from lingraft.corpora.reading import DATASET_PREFIX, find_files
 
-SHARD_BYTES = 2**28
+SHARD_BYTES = 2**26
 BATCH_BYTES = 2**24
 SEPARATOR = "\n"
 """Stands between the documents of a batch, and nowhere in one."""

@@ -32,6 +32,7 @@ class CooccurrenceCounts:
         both: Documents with both, int64 [pairs].
         near: Documents with both less than `window` words apart, int64 [pairs]; None without a window.
         documents: Documents in the corpus that have text.
+        lines: Lines and rows, with blank and bad ones.
         bad: Bad lines by reason.
         semantics: What was counted and how, in words.
     """
@@ -42,6 +43,7 @@ class CooccurrenceCounts:
     both: NDArray[np.int64]
     near: NDArray[np.int64] | None
     documents: int
+    lines: int
     bad: dict[str, int]
     semantics: str
 
@@ -149,7 +151,7 @@ def count_pairs(
             description="counting",
         )
     counts = _counts(pairs, kernel, result)
-    _write(out, counts, result)
+    _write(out, counts)
     return counts
 
 
@@ -200,12 +202,13 @@ def _counts(
         both=result.partial["both"],
         near=result.partial.get("near"),
         documents=result.documents,
+        lines=result.lines,
         bad=dict(result.bad),
         semantics=semantics,
     )
 
 
-def _write(out: Path, counts: CooccurrenceCounts, result: CorpusResult) -> None:
+def _write(out: Path, counts: CooccurrenceCounts) -> None:
     columns = {
         "source_word": pa.array([source for source, _ in counts.pairs], pa.string()),
         "target_word": pa.array([target for _, target in counts.pairs], pa.string()),
@@ -225,7 +228,7 @@ def _write(out: Path, counts: CooccurrenceCounts, result: CorpusResult) -> None:
         {
             "semantics": counts.semantics,
             "documents": counts.documents,
-            "lines": result.lines,
+            "lines": counts.lines,
             "bad_lines": counts.bad,
             "pairs": len(counts.pairs),
         },
