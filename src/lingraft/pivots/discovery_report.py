@@ -74,11 +74,13 @@ def _pictures(rows: dict[tuple[str, str], list[dict[str, Any]]]) -> Section:
     blocks: list[Block] = []
     for (source, target), best in list(rows.items())[:PICTURES]:
         shown = best[:PIVOTS_SHOWN]
+        labels = drawable([row["token"] for row in shown])
+        words = drawable([source, target])
         series = {
-            name: {row["token"]: Estimate(100 * row[column]) for row in shown}
+            name: {labels[row["token"]]: Estimate(100 * row[column]) for row in shown}
             for name, column in (
-                (f"with {source}", "df_source"),
-                (f"with {target}", "df_target"),
+                (f"with {source}" if words[source] == source else "with the source word", "df_source"),
+                (f"with {target}" if words[target] == target else "with the target word", "df_target"),
                 ("of all", "df_background"),
             )
         }
@@ -119,8 +121,10 @@ def _hubs(hubs: pa.Table) -> Section:
     if not hubs.num_rows:
         return Section("Hubs", [Paragraph("No token comes with two or more of the words.", warning=True)])
     best = hubs.slice(0, HUBS_SHOWN).to_pylist()
+    labels = drawable([row["token"] for row in best])
     picture = dot_chart(
-        {"hub": {row["token"]: Estimate(float(row["degree"])) for row in best}}, x_label="words it comes with"
+        {"hub": {labels[row["token"]]: Estimate(float(row["degree"])) for row in best}},
+        x_label="words it comes with",
     )
     first = best[0]
     return Section(
@@ -143,6 +147,24 @@ def _hubs(hubs: pa.Table) -> Section:
             ),
         ],
     )
+
+
+def drawable(texts: Sequence[str]) -> dict[str, str]:
+    """Return labels that pictures can show: a text in a script that their font lacks is pointed to in the table.
+
+    Args:
+        texts: Distinct texts, in the table's order.
+
+    Returns:
+        Text to label.
+    """
+    from matplotlib.font_manager import FontProperties, findfont, get_font
+
+    glyphs = get_font(findfont(FontProperties(family=["DejaVu Sans"]))).get_charmap()
+    return {
+        text: text if all(ord(character) in glyphs for character in text) else f"row {row} of the table"
+        for row, text in enumerate(texts, start=1)
+    }
 
 
 def _name(pair: dict[str, Any]) -> str:
