@@ -17,10 +17,13 @@ from lingraft.errors import ConfigError, CorpusError
 from lingraft.pivots.controls import frequency_matched, holds_both, length_cell
 from lingraft.pivots.discovery import DocumentFrequencies
 from lingraft.pivots.discovery_tokens import WordTokens, hash_text, mix
+from lingraft.pivots.languages import find_language
 from lingraft.pivots.leakage import TestWords, guard, read_test_words
 from lingraft.pivots.selection import split_budget
 from lingraft.pivots.selection_passes import Reading, shard_records
 from lingraft.pivots.selection_ranking import COLUMNS, pack_language, prune, unpack_language
+from lingraft.pivots.task_file import write_word_task
+from lingraft.pivots.wordtask import WordItem, WordTask
 from lingraft.recipes import selecting
 from lingraft.recipes.selecting import run_selecting
 from lingraft.recipes.selecting_inputs import SelectOptions, read_pivot_set
@@ -136,11 +139,11 @@ def files(directory):
 
 
 def test_shards_and_workers_change_nothing(tmp_path, rows):
-    chosen = options(tmp_path, controls=("random", "matched", "frequency"), tokens=400)
+    chosen = options(tmp_path, controls=("random", "matched"), tokens=400)
     run_selecting(chosen, out=tmp_path / "one")
     expected = files(tmp_path / "one")
-    assert len(expected) == 4
-    for name, how in (("two", {"shard_bytes": 3000}), ("three", {"shard_bytes": 1111, "workers": 2})):
+    assert len(expected) == 3
+    for name, how in (("two", {"shard_bytes": 3000}), ("three", {"shard_bytes": 20000, "workers": 2})):
         run_selecting(chosen, out=tmp_path / name, **how)
         assert files(tmp_path / name) == expected
 
@@ -334,17 +337,10 @@ def test_overlapping_test_words_are_taken_once(tmp_path):
 
 
 def test_a_word_task_holds_test_words(tmp_path):
-    header = {
-        "word_task": 1,
-        "source_language": "de",
-        "target_language": "en",
-        "draws": [],
-        "left_out": {},
-        "about": {},
-    }
-    row = {"source_word": "Dach", "target_word": "roof", "accepted": ["roof", "top"], "distractors": []}
-    lines = [header, row | {"frequency": None, "part_of_speech": None}]
-    (tmp_path / "words.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n", encoding="utf-8")
+    item = WordItem("Dach", "roof", ("roof", "top"), ())
+    languages = find_language("de"), find_language("en")
+    task = WordTask(*languages, (item,), ((("Haus", "house"),),), {})
+    write_word_task(tmp_path / "words.jsonl", task, about={})
     found = read_test_words([tmp_path / "words.jsonl"])
     assert found.words == {"dach", "roof", "top"}
     assert found.pairs == (("Dach", "roof"), ("Dach", "top"))
