@@ -5,7 +5,7 @@ from functools import cache
 from typing import Any
 
 from lingraft.pivots.trace_grid import WordGrid, visible
-from lingraft.reports.drawing import GRID, INK, Picture, draw_figure
+from lingraft.reports.drawing import GRID, INK, draw_light
 from lingraft.reports.tokengrid import TokenCell, TokenGrid
 
 KINDS = ("token of the source word", "token of the target word", "given pivot")
@@ -61,7 +61,7 @@ def grid_block(
     )
 
 
-def grid_picture(grid: WordGrid, *, pivots: Collection[int] = ()) -> Picture:
+def grid_picture(grid: WordGrid, *, pivots: Collection[int] = ()) -> bytes:
     """Draw a grid: the likeliest token in each cell, darker where it is surer, the last layer on top.
 
     Args:
@@ -69,28 +69,30 @@ def grid_picture(grid: WordGrid, *, pivots: Collection[int] = ()) -> Picture:
         pivots: Given pivots, framed.
 
     Returns:
-        The picture. What no installed font can write is shown as the token's number.
+        PNG bytes. What the font cannot write is shown as the token's number.
     """
     layers, columns = grid.top_ids.shape[:2]
 
-    def paint(figure: Any, dark: bool) -> None:
+    def paint(figure: Any, _dark: bool) -> None:
         from matplotlib.colors import LinearSegmentedColormap
         from matplotlib.patches import Rectangle
 
         axes = figure.add_subplot()
-        stops = ("#1f242b", "#1f4f7a", "#7db8f0") if dark else ("#f4f6f8", "#9ecae9", "#1f66a3")
-        colours = LinearSegmentedColormap.from_list("probability", stops)
+        colours = LinearSegmentedColormap.from_list("probability", ("#f4f6f8", "#9ecae9", "#1f66a3"))
         chances = grid.top_probabilities[..., 0]
         image = axes.imshow(chances, aspect="auto", origin="lower", vmin=0, vmax=1, cmap=colours)
         for layer in range(layers):
             for column in range(columns):
                 token = int(grid.top_ids[layer, column, 0])
                 text = _drawable(visible(grid.top_texts[layer][column][0], token), token)
-                surest = (dark and chances[layer, column] > 0.7) or (
-                    not dark and chances[layer, column] > 0.7
-                )
                 axes.text(
-                    column, layer, text, ha="center", va="center", fontsize=7.5, color=INK[dark != surest]
+                    column,
+                    layer,
+                    text,
+                    ha="center",
+                    va="center",
+                    fontsize=7.5,
+                    color=INK[bool(chances[layer, column] > 0.7)],
                 )
                 kind = _kind(grid, token, pivots)
                 if kind >= 0:
@@ -99,12 +101,12 @@ def grid_picture(grid: WordGrid, *, pivots: Collection[int] = ()) -> Picture:
                         fill=False, edgecolor=_FRAMES[kind], linewidth=1.5, linestyle=("-", "--", ":")[kind]
                     )
                     axes.add_patch(box)
-        axes.axvline(grid.begin - 0.5, color=INK[dark], linewidth=1.2)
+        axes.axvline(grid.begin - 0.5, color=INK[False], linewidth=1.2)
         names = [_drawable(visible(token), None) for token in grid.tokens]
         axes.set_xticks(range(columns), names, rotation=35, ha="right", rotation_mode="anchor")
         axes.set_yticks(range(0, layers, 1 if layers <= 20 else 2))
         axes.tick_params(length=0)
-        axes.spines[:].set_color(GRID[dark])
+        axes.spines[:].set_color(GRID[False])
         axes.set(xlabel="token read (right of the line, a target token is to come)", ylabel="layer")
         word, target = (_drawable(text, None) for text in (grid.item.source_word, grid.item.target_word))
         axes.set_title(f"{word} → {target}", fontsize=10)
@@ -115,7 +117,7 @@ def grid_picture(grid: WordGrid, *, pivots: Collection[int] = ()) -> Picture:
         ]
         figure.legend(handles, KINDS[: len(handles)], loc="outside lower left", ncols=3, fontsize=8)
 
-    return draw_figure(paint, (2.6 + 0.82 * columns, 2.2 + 0.235 * layers))
+    return draw_light(paint, (2.6 + 0.82 * columns, 2.2 + 0.235 * layers))
 
 
 def _kind(grid: WordGrid, token: int, pivots: Collection[int]) -> int:

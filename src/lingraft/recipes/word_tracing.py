@@ -27,7 +27,6 @@ from lingraft.pivots.tracing import Traces, trace_words
 from lingraft.pivots.wordtask import WordItem, WordTask
 from lingraft.progress import progress_task
 from lingraft.recipes.word_inputs import inputs_of, load_checked, read_words, run_command, shown_words
-from lingraft.reports.drawing import Picture
 from lingraft.reports.page import write_page
 from lingraft.reports.result import InputRevision, RunResult, collect_provenance, read_result, write_result
 
@@ -237,7 +236,7 @@ def _write(
     out: Path,
 ) -> RunResult:
     mass, thresholds = mass_figure(traces), threshold_figure(traces)
-    pictures: dict[str, Picture] = {"mass_by_layer": mass, "pivots_by_threshold": thresholds}
+    pictures = {"mass_by_layer": mass.light, "pivots_by_threshold": thresholds.light}
     for number, grid in enumerate(grids, 1):
         tokens = pivots.get((grid.item.source_word, grid.item.target_word), frozenset())
         pictures[f"word_{number:02d}"] = grid_picture(grid, pivots=tokens)
@@ -245,7 +244,7 @@ def _write(
     for name, picture in pictures.items():
         files[name] = f"{name}.png"
         with replacing(out / files[name]) as temporary:
-            temporary.write_bytes(picture.light)
+            temporary.write_bytes(picture)
     inputs = inputs_of(loaded, words)
     if options.pivots is not None:
         revision = sha256_of(options.pivots)

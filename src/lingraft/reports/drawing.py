@@ -37,6 +37,11 @@ def draw_figure(paint: Callable[[Any, bool], None], size: tuple[float, float]) -
     return Picture(_render(paint, size, dark=False), _render(paint, size, dark=True))
 
 
+def draw_light(paint: Callable[[Any, bool], None], size: tuple[float, float]) -> bytes:
+    """Draw as `draw_figure` does, for a light page only: PNG bytes for a file of its own."""
+    return _render(paint, size, dark=False)
+
+
 def _render(paint: Callable[[Any, bool], None], size: tuple[float, float], *, dark: bool) -> bytes:
     from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
