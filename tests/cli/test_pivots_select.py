@@ -169,7 +169,7 @@ def test_poison_lines_are_counted_and_kept(world, capsys):
 
 
 def test_pivots_of_discover_choose_documents(world, capsys):
-    (world / "pairs.tsv").write_text("dach\tkwa\nwohnen\tkwa\ndach\tund\n", encoding="utf-8")
+    (world / "pairs.tsv").write_text("dach\tkwa\nwohnen\trun\ndach\tund\n", encoding="utf-8")
     assert main(["pivots", "discover", "--corpus", "c.jsonl", "--pairs", "pairs.tsv", "--out", "found"]) == 0
     for name in ("pivots.parquet", "hubs.parquet"):
         assert select("--least-pairs", "1", pivots=f"found/{name}", out=f"by-{name}", tokens=200) == 0

@@ -185,14 +185,22 @@ def test_a_word_in_no_document_is_named():
     assert found.why_none == "nyumba in no document"
 
 
-def test_hubs_come_with_many_words():
+def test_hubs_come_with_many_words_of_both_sides():
+    # Two source and two target words; "the" comes with the source words alone.
     counted = frequencies(
-        [[9, 9, 0, 9], [9, 0, 0, 9], [9, 0, 9, 9]], [10] * 3, [1, 1, 1, 1], 10, ["nabe", "a", "b", "42"]
+        [[9, 9, 9, 9], [9, 9, 0, 9], [9, 0, 9, 9], [9, 0, 0, 9]],
+        [10] * 4,
+        [1] * 4,
+        10,
+        ["nabe", "the", "b", "42"],
     )
-    hubs = find_hubs(counted, tokens=WordTokens())
+    hubs = find_hubs(counted, [(0, 2), (1, 3)], tokens=WordTokens())
     assert [counted.tokens[number] for number in hubs.tokens] == ["nabe"]
-    assert hubs.degrees.tolist() == [3]
-    assert hubs.strengths[0] == pytest.approx(3 * 0.8)
+    assert (hubs.source_words.tolist(), hubs.target_words.tolist(), hubs.degrees.tolist()) == ([2], [2], [2])
+    assert hubs.strengths[0] == pytest.approx(4 * 0.8)
+    assert hubs.edges == 4 + 2 + 2 + 4
+    one = find_hubs(counted, [(0, 2), (1, 3)], tokens=WordTokens(), least_degree=1)
+    assert [counted.tokens[number] for number in one.tokens] == ["nabe", "b"]
 
 
 def test_the_semantic_filter_keeps_what_is_near(byte_bpe_tokenizer):

@@ -18,7 +18,7 @@ Example:
 A pivot of a pair is a token that is in more of the documents with the source word than in documents at
 large, and in more of those with the target word too. Documents are sampled by hashes of their texts, so
 that the result depends on the corpus and --seed, not on --workers. hubs.parquet holds the tokens that
-come with two or more of the words: `lingraft pivots select --pivots` takes either file."""
+come with two or more words on both sides: `lingraft pivots select --pivots` takes either file."""
 
 
 @app.command(epilog=DISCOVER_EPILOG)

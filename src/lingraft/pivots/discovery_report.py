@@ -119,31 +119,36 @@ def _tables(rows: dict[tuple[str, str], list[dict[str, Any]]], score: str, filte
 
 def _hubs(hubs: pa.Table) -> Section:
     if not hubs.num_rows:
-        return Section("Hubs", [Paragraph("No token comes with two or more of the words.", warning=True)])
+        return Section(
+            "Hubs", [Paragraph("No token comes with two or more words of both sides.", warning=True)]
+        )
     best = hubs.slice(0, HUBS_SHOWN).to_pylist()
     labels = drawable([row["token"] for row in best])
     picture = dot_chart(
-        {"hub": {labels[row["token"]]: Estimate(float(row["degree"])) for row in best}},
+        {
+            name: {labels[row["token"]]: Estimate(float(row[column])) for row in best}
+            for name, column in (("source words", "source_words"), ("target words", "target_words"))
+        },
         x_label="words it comes with",
     )
-    first = best[0]
+    first, shown = best[0], ("token", "source_words", "target_words", "strength")
     return Section(
         "Hubs",
         [
             Paragraph(
                 "In the co-occurrence graph a word and a token are joined where the token is in clearly more of the"
-                " word's documents than of others. Hubs are joined to several words; `lingraft pivots select` can"
-                " choose documents by them (hubs.parquet)."
+                " word's documents than of others. Hubs are joined to several words of both sides; `lingraft pivots"
+                " select` can choose documents by them (hubs.parquet)."
             ),
             Figure(
                 f"The best joined of {hubs.num_rows:,} hubs.",
-                f"{first['token']} comes with {first['degree']} words, {best[-1]['token']} with {best[-1]['degree']}.",
+                f"{first['token']} comes with {first['source_words']} source and {first['target_words']} target words.",
                 picture,
             ),
             Table(
                 "Hubs: words joined to, sum of the excess over them, and share of all documents.",
-                ["token", "words", "strength", "% of all documents"],
-                [[row["token"], row["degree"], row["strength"], 100 * row["df_background"]] for row in best],
+                ["token", "source words", "target words", "strength", "% of all documents"],
+                [[*(row[column] for column in shown), 100 * row["df_background"]] for row in best],
             ),
         ],
     )

@@ -105,7 +105,7 @@ def run_discovery(
         )
     )
     table = pivot_table(found, rows, frequencies, tokens=tokens, similarities=similar, kept=kept)
-    hubs = find_hubs(frequencies, tokens=tokens)
+    hubs = find_hubs(frequencies, rows, tokens=tokens)
     hub_rows = hub_table(hubs, frequencies, tokens=tokens)
     for name, content in ((PIVOTS, table), (HUBS, hub_rows)):
         write_table(out / name, content, {"tokens": tokens.name(), "tokenizer": options.tokenizer or ""})
@@ -173,7 +173,7 @@ def summary(result: RunResult) -> str:
     return (
         f"{pairs['with pivots']:,} of {sum(pairs.values()):,} pairs have pivots in {documents['with text']:,}"
         f" documents, {documents['sampled']:,} of which were looked at; {result.metrics['hubs']:,} tokens"
-        " come with two or more of the words."
+        " come with two or more words of each side."
     )
 
 
