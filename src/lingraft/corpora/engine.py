@@ -16,9 +16,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
-from lingraft.corpora.formats import BadRecord
+from lingraft.corpora.formats import BadRecord, unreadable
 from lingraft.corpora.reading import MAXIMUM_BAD_LINES
 from lingraft.corpora.rejects import KEPT_CHARACTERS, Rejects
 from lingraft.corpora.shards import (
@@ -210,14 +210,39 @@ def start_worker(job: ShardJob, _number: int) -> Callable[[Shard], None]:
         }
         if len(reading.bad) > job.maximum_bad_lines:
             _refuse(shard, reading, job.maximum_bad_lines)
+        require_unchanged(shard)
         with replacing(partial_file(job.out, shard)) as temporary:
-            save_file(
-                {name: np.ascontiguousarray(array) for name, array in total.items()},
-                temporary,
-                metadata={"about": json.dumps(about, ensure_ascii=False)},
+            temporary.write_bytes(
+                save(
+                    {name: np.ascontiguousarray(array) for name, array in total.items()},
+                    metadata={"about": json.dumps(about, ensure_ascii=False)},
+                )
             )
 
     return do
+
+
+def require_unchanged(shard: Shard) -> None:
+    """Refuse a shard whose file is not the one that was planned with.
+
+    Args:
+        shard: The shard.
+
+    Raises:
+        CorpusError: Its file was changed, replaced or removed.
+    """
+    if not shard.identity:
+        return
+    try:
+        stat = Path(shard.file).stat()
+    except OSError as error:
+        raise unreadable(shard.file, error) from error
+    if (stat.st_size, stat.st_mtime_ns) != shard.identity:
+        raise CorpusError(
+            f"{shard.file} was changed while it was read",
+            "files that stay as they are",
+            "run the same command again once it is written; what is finished is kept",
+        )
 
 
 def _refuse(shard: Shard, reading: ShardReading, maximum: int) -> None:

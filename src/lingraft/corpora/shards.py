@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
+
 from lingraft.corpora.formats import (
     READ_ERRORS,
     BadRecord,
@@ -21,6 +23,12 @@ SHARD_BYTES = 2**26
 BATCH_BYTES = 2**24
 SEPARATOR = "\n"
 """Stands between the documents of a batch, and nowhere in one."""
+_BLANK = [character for character in map(chr, range(0x10000)) if character.isspace()]
+_BLANK_BEGINNINGS = np.zeros(256, dtype=np.bool_)
+_BLANK_BEGINNINGS[[character.encode()[0] for character in _BLANK]] = True
+_BLANK_SECONDS = np.array(
+    [character.encode()[1] for character in _BLANK if character > "\x7f"], dtype=np.uint8
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +55,16 @@ class Batch:
     Attributes:
         text: The documents; some of them may be blank.
         documents: How many are not blank.
+        raw: The same in UTF-8, where that is at hand.
     """
 
     text: str
     documents: int
+    raw: bytes | None = None
+
+    def encoded(self) -> bytes:
+        """Return the text in UTF-8."""
+        return self.text.encode() if self.raw is None else self.raw
 
 
 @dataclass(slots=True)
@@ -164,16 +178,29 @@ def _of_block(
         except UnicodeDecodeError:
             pass
         else:
-            lines = text.removesuffix(SEPARATOR).split(SEPARATOR)
-            documents = sum(map(bool, map(str.strip, lines)))
-            reading.lines += len(lines)
+            lines = block.count(b"\n") + (not block.endswith(b"\n"))
+            documents = lines - _blank_lines(block)
+            reading.lines += lines
             reading.documents += documents
-            yield Batch(text, documents)
+            yield Batch(text, documents, block)
             return
     records = line_records(io.BytesIO(block), name, text_field)
     yield from _joined(records, reading, batch_bytes, before)
     # Blank lines of JSON are no records.
     reading.lines = before + block.count(b"\n") + (not block.endswith(b"\n"))
+
+
+def _blank_lines(block: bytes) -> int:
+    """Count lines of white space alone; only those that begin like some are looked at."""
+    # Nothing, and the byte after a beginning, have to be there too.
+    units = np.frombuffer(block + b"\n\n", dtype=np.uint8)
+    starts = np.append(0, np.flatnonzero(units[: max(0, len(block) - 1)] == ord(SEPARATOR)) + 1)
+    starts = starts[_BLANK_BEGINNINGS[units[starts]]]
+    starts = starts[(units[starts] < 0x80) | np.isin(units[starts + 1], _BLANK_SECONDS)]
+    return sum(
+        not block[start : block.find(b"\n", start) % (len(block) + 1)].decode().strip()
+        for start in starts.tolist()
+    )
 
 
 def _joined(

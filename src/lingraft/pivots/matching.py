@@ -149,16 +149,6 @@ def list_words(given: Sequence[str], places: Iterable[str], matching: Matching) 
 
 
 @functools.cache
-def word_units() -> NDArray[np.bool_]:
-    r"""Return which code points Python's `\w` matches, bool [0x110000]."""
-    table = np.zeros(0x110000, dtype=np.bool_)
-    everything = "".join(map(chr, range(0x110000)))
-    for run in re.finditer(r"\w+", everything):
-        table[run.start() : run.end()] = True
-    return table
-
-
-@functools.cache
 def unspaced_units() -> NDArray[np.bool_]:
     """Return which code points are of scripts written without spaces, bool [0x110000]."""
     table = np.zeros(0x110000, dtype=np.bool_)

@@ -1,8 +1,7 @@
-"""Looking up whole runs of word characters among thousands of words, without a step of Python for each run.
+"""Looking up runs of word characters among thousands, without a step of Python for each run.
 
-A bounded word that is one run of word characters occurs exactly where a maximal run of the text is equal to it. A run
-is compared through up to eight overlapping 8-byte loads, so it may have up to 64 bytes; longer words are left to the
-automaton. All of it is exact: a hash only finds the candidate that is then compared whole.
+A run is looked up by its size and its first 8 bytes in a table of slots; the candidates, few, are compared whole by up
+to eight overlapping 8-byte loads, so a run may have up to 64 bytes.
 """
 
 from collections.abc import Sequence
@@ -11,42 +10,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 LONGEST = 64
-"""Bytes of the longest word that is looked up."""
+"""Bytes of the longest run that is looked up."""
 
-_TABLE_BITS = 20
-_MIX = np.array(
-    [0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0xD6E8FEB86659FD93, 0xA0761D6478BD642F],
-    dtype=np.uint64,
-)
-"""Odd numbers that multiplication spreads keys by."""
-_MASKS = np.array([(1 << 8 * size) - 1 for size in range(9)], dtype=np.uint64)
-
-Units = NDArray[np.uint8] | NDArray[np.uint16]
+_SLOT_BITS = 17
+_MIX = np.uint64(0x9E3779B97F4A7C15)
+"""An odd number that multiplication spreads keys by."""
 
 
 class RunTable:
-    """Words by the bytes they are made of.
+    """Runs by the bytes they are made of.
 
     Args:
-        words: Distinct encoded words, 1 to `LONGEST` bytes each.
-        numbers: The word's number that a hit is reported as, one each.
+        runs: Distinct encoded runs, 1 to `LONGEST` bytes each, without NUL.
     """
 
-    def __init__(self, words: Sequence[bytes], numbers: Sequence[int]) -> None:
-        padded = b"".join(word.ljust(LONGEST, b"\0") for word in words) + bytes(LONGEST)
-        starts = np.arange(len(words), dtype=np.int64) * LONGEST
-        sizes = np.array([len(word) for word in words], dtype=np.int64)
-        loads = _loads(padded, starts, sizes, _first(padded, starts, sizes))
-        hashes = _hash(loads, sizes)
-        order = np.argsort(hashes)
-        self._hashes, self._sizes = hashes[order], sizes[order]
-        self._loads = [load[order] for load in loads]
-        self._numbers = np.array(numbers, dtype=np.int64)[order]
-        if len(np.unique(hashes)) < len(words):
-            raise AssertionError("two words with the same hash")
-        self._longest = int(sizes.max(initial=0))
-        self._maybe = np.zeros(2**_TABLE_BITS, dtype=np.bool_)
-        self._maybe[_slots(loads[0], sizes)] = True
+    def __init__(self, runs: Sequence[bytes]) -> None:
+        padded = b"".join(run.ljust(LONGEST, b"\0") for run in runs) + bytes(LONGEST)
+        starts = np.arange(len(runs), dtype=np.int64) * LONGEST
+        self._sizes = np.array([len(run) for run in runs], dtype=np.int64)
+        self._loads = [_load(padded, starts, self._sizes, offset) for offset in range(0, LONGEST, 8)]
+        # Runs of one slot are chained.
+        self._heads = np.full(2**_SLOT_BITS, -1, dtype=np.int32)
+        self._next = np.full(len(runs), -1, dtype=np.int64)
+        for number, slot in enumerate(_slots(padded, starts, self._sizes).tolist()):
+            self._next[number] = self._heads[slot]
+            self._heads[slot] = number
 
     def find(
         self, data: bytes, starts: NDArray[np.int64], ends: NDArray[np.int64]
@@ -59,21 +47,29 @@ class RunTable:
             ends: The bytes after the last, int64 [runs].
 
         Returns:
-            The numbers of the words found and the first bytes of their runs, int64 [found] each.
+            The numbers of the runs found and their first bytes, int64 [found] each.
         """
         sizes = ends - starts
-        short = np.flatnonzero(sizes <= self._longest)
-        starts, sizes = starts[short], sizes[short]
-        first = _first(data, starts, sizes)
-        likely = np.flatnonzero(self._maybe[_slots(first, sizes)])
-        starts, sizes, first = starts[likely], sizes[likely], first[likely]
-        loads = _loads(data, starts, sizes, first)
-        hashes = _hash(loads, sizes)
-        places = np.minimum(np.searchsorted(self._hashes, hashes), len(self._hashes) - 1)
-        same = (self._hashes[places] == hashes) & (self._sizes[places] == sizes)
-        for mine, theirs in zip(self._loads, loads, strict=True):
-            same &= mine[places] == theirs
-        return self._numbers[places[same]], starts[same]
+        heads = self._heads[_slots(data, starts, sizes)]
+        likely = np.flatnonzero(heads >= 0)
+        rows, starts, sizes = heads[likely].astype(np.int64), starts[likely], sizes[likely]
+        found_rows, found_starts = [], []
+        while len(rows):
+            same = self._sizes[rows] == sizes
+            for offset, loads in zip(range(0, LONGEST, 8), self._loads, strict=True):
+                places = np.flatnonzero(same & (sizes > offset))
+                if not len(places):
+                    break
+                mine = _load(data, starts[places], sizes[places], offset)
+                same[places] = mine == loads[rows[places]]
+            found_rows.append(rows[same])
+            found_starts.append(starts[same])
+            rows = self._next[rows]
+            left = np.flatnonzero(~same & (rows >= 0))
+            rows, starts, sizes = rows[left], starts[left], sizes[left]
+        if not found_rows:
+            return rows, starts
+        return np.concatenate(found_rows), np.concatenate(found_starts)
 
 
 def _words_at(data: bytes) -> NDArray[np.uint64]:
@@ -81,34 +77,30 @@ def _words_at(data: bytes) -> NDArray[np.uint64]:
     return np.ndarray((len(data) - 7,), dtype="<u8", buffer=data, strides=(1,))
 
 
-def _first(data: bytes, starts: NDArray[np.int64], sizes: NDArray[np.int64]) -> NDArray[np.uint64]:
-    first: NDArray[np.uint64] = _words_at(data)[starts] & _MASKS[np.minimum(sizes, 8)]
-    return first
+def _keys(
+    data: bytes, starts: NDArray[np.int64], sizes: NDArray[np.int64]
+) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+    """Return the first 8 bytes of each run, shifted up so that nothing after it is in them, and the sizes."""
+    unsigned = sizes.view(np.uint64)
+    shifts = np.uint64(64) - (np.minimum(unsigned, np.uint64(8)) << np.uint64(3))
+    keys: NDArray[np.uint64] = _words_at(data)[starts] << shifts
+    return keys, unsigned
 
 
-def _loads(
-    data: bytes, starts: NDArray[np.int64], sizes: NDArray[np.int64], first: NDArray[np.uint64]
-) -> list[NDArray[np.uint64]]:
-    """Return 8-byte loads that together cover each run; those that it is too short for are 0."""
-    loads = [first]
-    for offset in range(8, LONGEST, 8):
-        # The last load of a run ends with it.
-        load = np.zeros(len(starts), dtype=np.uint64)
-        long = np.flatnonzero(sizes > offset)
-        load[long] = _words_at(data)[np.minimum(starts[long] + offset, starts[long] + sizes[long] - 8)]
-        loads.append(load)
+def _slots(data: bytes, starts: NDArray[np.int64], sizes: NDArray[np.int64]) -> NDArray[np.int64]:
+    keys, unsigned = _keys(data, starts, sizes)
+    keys += unsigned
+    keys *= _MIX
+    keys >>= np.uint64(64 - _SLOT_BITS)
+    return keys.view(np.int64)
+
+
+def _load(
+    data: bytes, starts: NDArray[np.int64], sizes: NDArray[np.int64], offset: int
+) -> NDArray[np.uint64]:
+    """Return 8 bytes of each run from `offset` on, or its last 8; fewer if it has fewer."""
+    if not offset:
+        return _keys(data, starts, sizes)[0]
+    # The last load of a run ends with it; a run that is too short for this one has none to compare.
+    loads: NDArray[np.uint64] = _words_at(data)[starts + np.maximum(np.minimum(offset, sizes - 8), 0)]
     return loads
-
-
-def _hash(loads: Sequence[NDArray[np.uint64]], sizes: NDArray[np.int64]) -> NDArray[np.uint64]:
-    mixed: NDArray[np.uint64] = sizes.astype(np.uint64) * _MIX[4]
-    for load in loads:
-        mixed ^= load * _MIX[3]
-        mixed ^= mixed >> np.uint64(29)
-        mixed *= _MIX[0]
-    return mixed
-
-
-def _slots(first: NDArray[np.uint64], sizes: NDArray[np.int64]) -> NDArray[np.uint64]:
-    slots: NDArray[np.uint64] = ((first + sizes.astype(np.uint64)) * _MIX[1]) >> np.uint64(64 - _TABLE_BITS)
-    return slots

@@ -14,7 +14,7 @@ from lingraft.files import replacing, sha256_of
 from lingraft.pivots.cooccurrence import COUNTS, SEMANTICS, CooccurrenceCounts, count_pairs, read_pairs
 from lingraft.pivots.matching import Matching
 from lingraft.reports.figures import Picture, histogram
-from lingraft.reports.page import Figure, Paragraph, Section, Table, write_page
+from lingraft.reports.page import Block, Cell, Figure, Paragraph, Section, Table, write_page
 from lingraft.reports.result import InputRevision, RunResult, collect_provenance, write_result
 
 SHOWN = 20
@@ -177,21 +177,21 @@ def count_sections(counts: CooccurrenceCounts, picture: Picture) -> list[Section
         columns.append("near")
         numbers.append(counts.near)
     order = np.argsort(-counts.both, kind="stable")[:SHOWN].tolist()
-    rows = [
+    rows: list[tuple[Cell, ...]] = [
         (" / ".join(counts.pairs[row]), *(int(values[row]) for values in numbers))
         for row in order
         if counts.both[row]
     ]
     # Of pairs that never meet, those say most whose words are both common.
     apart = np.where(counts.both == 0, np.minimum(counts.source_documents, counts.target_documents), 0)
-    strangers = [
+    strangers: list[tuple[Cell, ...]] = [
         (" / ".join(counts.pairs[row]), *(int(values[row]) for values in numbers))
         for row in np.argsort(-apart, kind="stable")[:SHOWN].tolist()
         if apart[row]
     ]
     absent = [word for word, number in word_documents(counts).items() if not number]
     share = metrics["pairs_together"] / metrics["pairs"]
-    blocks = [
+    blocks: list[Block] = [
         Paragraph(f"What was counted: {counts.semantics}."),
         Figure(
             "How many documents the words of a pair, and both of them, are in.",
