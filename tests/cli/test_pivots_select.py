@@ -169,11 +169,24 @@ def test_poison_lines_are_counted_and_kept(world, capsys):
 
 
 def test_pivots_of_discover_choose_documents(world, capsys):
-    (world / "pairs.tsv").write_text("dach\tkwa\nwohnen\trun\ndach\tund\n", encoding="utf-8")
+    generator, lines = random.Random(1), []
+    for number in range(400):
+        topic = ["dach", "wand", "boot", "paa", "ukuta", "mashua", "", ""][number % 8]
+        words = [
+            *generator.choices(WORDS, k=20),
+            topic,
+            "nabe" if topic not in ("", "boot", "mashua") else "leer",
+        ]
+        lines.append(json.dumps({"text": " ".join(words)}))
+    (world / "c.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (world / "pairs.tsv").write_text("dach\tpaa\nwand\tukuta\nboot\tmashua\n", encoding="utf-8")
     assert main(["pivots", "discover", "--corpus", "c.jsonl", "--pairs", "pairs.tsv", "--out", "found"]) == 0
+    assert "nabe" in {row["token"] for row in pq.read_table("found/hubs.parquet").to_pylist()}
     for name in ("pivots.parquet", "hubs.parquet"):
-        assert select("--least-pairs", "1", pivots=f"found/{name}", out=f"by-{name}", tokens=200) == 0
-    (world / "none.tsv").write_text("dach\tboot\nwohnen\tmashua\n", encoding="utf-8")
+        assert select(pivots=f"found/{name}", out=f"by-{name}", tokens=200) == 0
+    chosen = (world / "by-hubs.parquet" / "selected" / "part-00000.jsonl").read_text(encoding="utf-8")
+    assert all(list(json.loads(line)["reason"]["pivots"]) == ["nabe"] for line in chosen.splitlines())
+    (world / "none.tsv").write_text("dach\tsegel\nwohnen\tmashua\n", encoding="utf-8")
     capsys.readouterr()
     assert main(["pivots", "discover", "--corpus", "c.jsonl", "--pairs", "none.tsv", "--out", "none"]) == 2
     assert "no pair of none.tsv has both its words in the 400 documents" in capsys.readouterr().err
