@@ -19,7 +19,6 @@ from lingraft.pivots.selection_ranking import (
     Channel,
     Order,
     channel_columns,
-    pack_language,
     prune,
     unpack_language,
 )
@@ -218,23 +217,16 @@ def language_tokens(chosen: Chosen) -> dict[str, int]:
     return dict(sorted(totals.items(), key=lambda entry: (-entry[1], entry[0])))
 
 
+def language_distance(first: Chosen, second: Chosen) -> float:
+    """Return the share of a set's tokens that would have to be in other languages to be as the other set's are."""
+    left, right = language_tokens(first), language_tokens(second)
+    return 0.5 * sum(
+        abs(left.get(name, 0) / max(1, first.tokens) - right.get(name, 0) / max(1, second.tokens))
+        for name in {*left, *right}
+    )
+
+
 def overlap(chosen: Chosen, selected: Chosen) -> float:
     """Return the share of a set's tokens that are in documents of the selection too."""
     both = np.isin(chosen.places, selected.places)
     return float(chosen.sizes[both].sum() / max(1, chosen.tokens))
-
-
-__all__ = [
-    "SELECTED",
-    "Chosen",
-    "available",
-    "first_channels",
-    "fitting_share",
-    "language_tokens",
-    "matched_channels",
-    "overlap",
-    "pack_language",
-    "require_full",
-    "settle",
-    "split_budget",
-]

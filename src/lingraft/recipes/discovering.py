@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from lingraft.contents import with_contents
 from lingraft.corpora.engine import CorpusResult, map_corpus
-from lingraft.corpora.shards import SHARD_BYTES, plan_shards
+from lingraft.corpora.shards import SHARD_BYTES, Shard, plan_shards
 from lingraft.errors import ConfigError
 from lingraft.files import open_run_directory, sha256_of
 from lingraft.pivots.cooccurrence import read_pairs
@@ -22,6 +22,7 @@ from lingraft.pivots.discovery import (
 )
 from lingraft.pivots.discovery_report import discovery_sections
 from lingraft.pivots.discovery_sample import SampleKernel
+from lingraft.pivots.discovery_tokens import Tokens
 from lingraft.pivots.hubs import find_hubs, hub_table
 from lingraft.pivots.matching import Matching, list_words
 from lingraft.pivots.semantic import filter_pivots
@@ -92,29 +93,13 @@ def run_discovery(
         frequencies, pairs, rows, tokens=tokens, score=options.score, top=options.top, matching=matching
     )
     _require_documents(found, frequencies, rows, options, corpus.documents)
-    similar, kept = (
-        (None, None)
-        if donor is None
-        else filter_pivots(
-            found,
-            frequencies,
-            donor.embeddings.numpy(),
-            donor.tokenizer,
-            tokens=tokens,
-            quantile=options.similarity_quantile,
-        )
-    )
+    similar, kept = _filtered(donor, found, frequencies, tokens, options.similarity_quantile)
     table = pivot_table(found, rows, frequencies, tokens=tokens, similarities=similar, kept=kept)
     hubs = find_hubs(frequencies, rows, tokens=tokens)
     hub_rows = hub_table(hubs, frequencies, tokens=tokens)
     for name, content in ((PIVOTS, table), (HUBS, hub_rows)):
         write_table(out / name, content, {"tokens": tokens.name(), "tokenizer": options.tokenizer or ""})
     listed = _pair_rows(found, frequencies, rows, kept)
-    filtered = (
-        []
-        if donor is None
-        else [InputRevision(role="filter", reference=donor.reference, revision=donor.revision)]
-    )
     result = RunResult(
         kind="pivots discover",
         metrics={
@@ -124,14 +109,7 @@ def run_discovery(
             "semantics": f"document frequencies in samples; tokens are {tokens.name()}; {matching}",
         },
         counts=_counts(corpus, frequencies, found),
-        inputs=(
-            InputRevision(
-                role="corpus", reference=" ".join(options.corpus), revision=corpus_revision(shards)
-            ),
-            InputRevision(role="pairs", reference=options.pairs, revision=sha256_of(Path(options.pairs))),
-            *revisions,
-            *filtered,
-        ),
+        inputs=_inputs(options, shards, donor, revisions),
         seeds={"seed": options.seed},
         files={"pivots": PIVOTS, "hubs": HUBS, "report": "report.html"},
         provenance=collect_provenance(),
@@ -139,6 +117,30 @@ def run_discovery(
     sections = discovery_sections(listed, table, hub_rows, score=options.score, filtered=donor is not None)
     _write(out, result, asdict(options), sections)
     return result, table
+
+
+def _filtered(
+    donor: Any, found: Sequence[PairPivots], frequencies: DocumentFrequencies, tokens: Tokens, quantile: float
+) -> tuple[dict[int, list[float]] | None, dict[int, list[bool]] | None]:
+    if donor is None:
+        return None, None
+    embeddings = donor.embeddings.numpy()
+    return filter_pivots(found, frequencies, embeddings, donor.tokenizer, tokens=tokens, quantile=quantile)
+
+
+def _inputs(
+    options: DiscoverOptions, shards: Sequence[Shard], donor: Any, revisions: Sequence[InputRevision]
+) -> tuple[InputRevision, ...]:
+    corpus, pairs = " ".join(options.corpus), options.pairs
+    filtered = []
+    if donor is not None:
+        filtered.append(InputRevision(role="filter", reference=donor.reference, revision=donor.revision))
+    return (
+        InputRevision(role="corpus", reference=corpus, revision=corpus_revision(shards)),
+        InputRevision(role="pairs", reference=pairs, revision=sha256_of(Path(pairs))),
+        *revisions,
+        *filtered,
+    )
 
 
 def _counts(

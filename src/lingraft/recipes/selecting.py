@@ -139,10 +139,14 @@ def run_selecting(
         from_other_corpus=("parallel",) if PARALLEL in sets else (),
     )
     result = write_outcome(out, options, setting, outcome)
-    for parts_directory in (out / PASSES).glob(f"{PARTS}*"):
-        # What they held is in the sets now.
-        shutil.rmtree(parts_directory)
+    _remove_parts(out)
     return result
+
+
+def _remove_parts(out: Path) -> None:
+    """Remove what the sets were joined from; they hold it now."""
+    for directory in (out / PASSES).glob(f"{PARTS}*"):
+        shutil.rmtree(directory)
 
 
 def _command(options: SelectOptions) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from lingraft.corpora.engine import CorpusResult
 from lingraft.corpora.shards import plan_shards
 from lingraft.files import sha256_of
 from lingraft.pivots.matching import Matching
-from lingraft.pivots.selection import SELECTED, Chosen, language_tokens, overlap
+from lingraft.pivots.selection import SELECTED, Chosen, language_distance, language_tokens, overlap
 from lingraft.pivots.selection_ranking import COUNTS
 from lingraft.pivots.selection_report import pivot_share, selection_sections
 from lingraft.recipes.discovering_inputs import corpus_revision
@@ -83,36 +83,21 @@ def write_outcome(out: Path, options: SelectOptions, setting: Setting, outcome: 
                 " equal texts count once; the last document of a set is cut to the budget"
             ),
         },
-        counts={
-            "documents": {"with text": counted.pop("documents"), **counted},
-            "pivots": {
-                "used": len(setting.pivots),
-                "test words": len(setting.removed),
-                **setting.pivot_set.left_out,
-            },
-            "test words": {
-                "words": len(setting.test_words.words),
-                "given more than once": setting.test_words.repeated,
-            },
-            "bad lines": dict(outcome.corpus.bad),
-        },
+        counts=_counts(setting, outcome, counted),
         inputs=_inputs(options, setting),
         seeds={"seed": options.seed},
         files={"selection": TABLE, "selected": SELECTED, "controls": "controls", "report": "report.html"},
         provenance=collect_provenance(),
     )
-    best = _best(out)
+    kept_out = counted["both words of a test pair"] if options.keep_out_test_pairs else None
+    words = len(setting.test_words.words)
     sections = selection_sections(
         rows,
         {name: scores[names == name] for name in outcome.names},
-        best,
+        _best(out),
         _often(out),
         unit=setting.unit,
-        guard={
-            "test_words": len(setting.test_words.words),
-            "removed": setting.removed,
-            "documents": counted["both words of a test pair"] if options.keep_out_test_pairs else None,
-        },
+        guard={"test_words": words, "removed": setting.removed, "documents": kept_out},
         warnings=_warnings(options, outcome),
     )
     write_recipe(out, asdict(options), provenance=result.provenance, inputs=result.inputs, seeds=result.seeds)
@@ -125,6 +110,23 @@ def write_outcome(out: Path, options: SelectOptions, setting: Setting, outcome: 
     )
     write_result(out, result)
     return result
+
+
+def _counts(setting: Setting, outcome: Outcome, counted: Mapping[str, int]) -> dict[str, dict[str, int]]:
+    documents = {"with text" if name == "documents" else name: number for name, number in counted.items()}
+    return {
+        "documents": documents,
+        "pivots": {
+            "used": len(setting.pivots),
+            "test words": len(setting.removed),
+            **setting.pivot_set.left_out,
+        },
+        "test words": {
+            "words": len(setting.test_words.words),
+            "given more than once": setting.test_words.repeated,
+        },
+        "bad lines": dict(outcome.corpus.bad),
+    }
 
 
 def summary(result: RunResult) -> str:
@@ -171,6 +173,11 @@ def _warnings(options: SelectOptions, outcome: Outcome) -> list[str]:
             said.append(
                 f"{common:.0%} of the control {name} is in documents that are selected too: it can hardly differ."
                 " A smaller budget or a larger corpus sets them apart."
+            )
+        if (distance := language_distance(outcome.chosen[name], outcome.chosen[SELECTED])) > 0.2:
+            said.append(
+                f"{distance:.0%} of the control {name} is in other languages than the selection: --quota gives both"
+                " the same ones."
             )
     return said
 
