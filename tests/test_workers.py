@@ -55,6 +55,18 @@ def test_a_killed_worker_is_an_error_that_says_what_to_do(tmp_path):
     assert os.environ.get("OMP_NUM_THREADS") == before
 
 
+@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="no ray")
+def test_a_cluster_with_room_for_fewer_workers_does_all_tasks(tmp_path):
+    import ray
+
+    ray.init(address="local", num_cpus=1, log_to_driver=False, configure_logging=False)
+    try:
+        run_tasks(partial(start, tmp_path), list("ñabcd"), workers=3, ray_address="auto")
+    finally:
+        ray.shutdown()
+    assert names(tmp_path) == sorted("ñabcd")
+
+
 def test_no_tasks_start_no_worker(tmp_path):
     def never(number):
         raise AssertionError

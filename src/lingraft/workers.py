@@ -110,12 +110,19 @@ def _on_ray(
 ) -> Iterator[object]:
     try:
         import ray
-        from ray.util import ActorPool
     except ImportError as error:
         raise MissingExtraError("ray", "scale", "workers on a Ray cluster") from error
     ours = not ray.is_initialized()
+    # A cluster of our own has room for as many workers as are asked for, as processes have.
+    room = max(workers, os.cpu_count() or 1) if address == "local" else None
     try:
-        ray.init(address=address, ignore_reinit_error=True, log_to_driver=False, configure_logging=False)
+        ray.init(
+            address=address,
+            num_cpus=room,
+            ignore_reinit_error=True,
+            log_to_driver=False,
+            configure_logging=False,
+        )
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise ConfigError(
             f"--ray {address}: {str(error).splitlines()[0]}",
@@ -128,6 +135,9 @@ def _on_ray(
             self.number = number
             self.work: Callable[[Any], object] | None = None
 
+        def ready(self) -> None:
+            """Answer, once the cluster has had room for this actor."""
+
         def do(self, task: Any) -> object:
             # At the first task, not before: an error of a constructor would reach nobody.
             if self.work is None:
@@ -135,9 +145,20 @@ def _on_ray(
             return self.work(task)
 
     try:
-        remote = ray.remote(num_cpus=1, num_gpus=accelerators)(Worker)
-        pool = ActorPool([remote.remote(number) for number in range(workers)])
-        yield from pool.map_unordered(lambda actor, task: actor.do.remote(task), list(tasks))
+        remote: Any = ray.remote(num_cpus=1, num_gpus=accelerators)(Worker)
+        actors: list[Any] = [remote.remote(number) for number in range(workers)]
+        # A task goes to an actor that lives: one that the cluster has no room for would keep it waiting for ever.
+        owners: dict[Any, tuple[Any, bool]] = {actor.ready.remote(): (actor, False) for actor in actors}
+        left, unfinished = list(reversed(tasks)), len(tasks)
+        while unfinished:
+            for answer in ray.wait(list(owners))[0]:
+                actor, worked = owners.pop(answer)
+                result = ray.get(answer)
+                if left:
+                    owners[actor.do.remote(left.pop())] = (actor, True)
+                if worked:
+                    unfinished -= 1
+                    yield result
     except ray.exceptions.RayTaskError as error:
         # What the task raised, as it would be raised here.
         raise error.cause from None
