@@ -14,9 +14,17 @@ from typing import IO, Any, Protocol
 
 import numpy as np
 from safetensors import safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
-from lingraft.corpora.engine import MANIFEST, PARTIALS, CorpusResult, Partial, merge_partials, partial_file
+from lingraft.corpora.engine import (
+    MANIFEST,
+    PARTIALS,
+    CorpusResult,
+    Partial,
+    merge_partials,
+    partial_file,
+    require_unchanged,
+)
 from lingraft.corpora.formats import (
     READ_ERRORS,
     BadRecord,
@@ -213,12 +221,10 @@ def _start(kernel: RecordKernel, out: Path, reading: Reading, _number: int) -> C
             "documents": documents,
             "bad": [(item.line, item.reason, item.content[:KEPT_CHARACTERS]) for item in bad],
         }
+        require_unchanged(shard)
         with replacing(partial_file(out, shard)) as temporary:
-            save_file(
-                {name: np.ascontiguousarray(array) for name, array in total.items()},
-                temporary,
-                metadata={"about": json.dumps(about, ensure_ascii=False)},
-            )
+            arrays = {name: np.ascontiguousarray(array) for name, array in total.items()}
+            temporary.write_bytes(save(arrays, metadata={"about": json.dumps(about, ensure_ascii=False)}))
 
     return do
 

@@ -11,12 +11,10 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
-from lingraft.corpora.engine import partial_file
-from lingraft.corpora.formats import BadRecord, Record, unreadable
-from lingraft.corpora.shards import Shard
-from lingraft.errors import CorpusError
+from lingraft.corpora.engine import partial_file, require_unchanged
+from lingraft.corpora.formats import BadRecord, Record
 from lingraft.files import fingerprint, replacing, replacing_directory
 from lingraft.pivots.discovery_tokens import Tokens
 from lingraft.pivots.selection import Chosen
@@ -77,13 +75,14 @@ def write_parts(
     todo = [place for place in places if not all(_part(job, place, name).exists() for name in job.sets)]
     # The sets go to workers once, as a file, and not with every task.
     with replacing(job.parts / SETS) as temporary:
-        save_file(
-            {
-                f"{name}.{field}": getattr(chosen, field)
-                for name, chosen in job.sets.items()
-                for field in _FIELDS
-            },
-            temporary,
+        temporary.write_bytes(
+            save(
+                {
+                    f"{name}.{field}": getattr(chosen, field)
+                    for name, chosen in job.sets.items()
+                    for field in _FIELDS
+                }
+            )
         )
     run_tasks(
         partial(_start, replace(job, sets={}, parts=job.parts.absolute())),
@@ -118,7 +117,7 @@ def _start(job: WritingJob, _number: int) -> Callable[[ShardPlace], None]:
     }
 
     def do(place: ShardPlace) -> None:
-        _require_unchanged(place.shard)
+        require_unchanged(place.shard)
         lines: dict[str, list[str]] = {name: [] for name in job.sets}
         for number, record in _texts(place, job.reading):
             for name, ranks in wanted.items():
@@ -130,21 +129,6 @@ def _start(job: WritingJob, _number: int) -> Callable[[ShardPlace], None]:
                 temporary.write_text("".join(written), encoding="utf-8")
 
     return do
-
-
-def _require_unchanged(shard: Shard) -> None:
-    if not shard.identity:
-        return
-    try:
-        status = Path(shard.file).stat()
-    except OSError as error:
-        raise unreadable(shard.file, error) from error
-    if (status.st_size, status.st_mtime_ns) != shard.identity:
-        raise CorpusError(
-            f"{shard.file} changed while documents were chosen",
-            "a corpus that stays",
-            "run the command again",
-        )
 
 
 def _texts(place: ShardPlace, reading: Reading) -> Iterator[tuple[int, Record]]:
