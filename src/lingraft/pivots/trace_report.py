@@ -27,6 +27,7 @@ from lingraft.reports.drawing import Picture
 from lingraft.reports.page import Block, Cell, Command, Figure, Paragraph, Section, Table
 
 SHOWN_WORDS, SHOWN_TOKENS = 40, 20
+_LABELS = {COOCCURRENCE: "direct"}
 _READING = (
     "Each layer's output is read through the model's final norm and head (logit lens) at the place that predicts the"
     " target's first token. Label by peak: the layer whose likeliest token is surest; if that token is the final"
@@ -179,7 +180,8 @@ def _common_pivots(report: TraceReport) -> Table:
 
 
 def _grids(report: TraceReport) -> list[Block]:
-    labels = dict(zip(report.traces.item.tolist(), behaviours(report.traces, words_only=True), strict=True))
+    every, first = np.array(behaviours(report.traces, words_only=True)), report.traces.position == 0
+    labels = dict(zip(report.traces.item[first].tolist(), every[first].tolist(), strict=True))
     numbers = {item: number for number, item in enumerate(report.traces.items)}
     blocks: list[Block] = [
         Paragraph(
@@ -189,12 +191,12 @@ def _grids(report: TraceReport) -> list[Block]:
         )
     ]
     for place, grid in enumerate(report.grids):
-        pair = (grid.item.source_word, grid.item.target_word)
+        pair, label = (grid.item.source_word, grid.item.target_word), labels[numbers[grid.item]]
         blocks.append(
             grid_block(
                 grid,
                 pivots=report.pivots.get(pair, frozenset()),
-                note=f"  ({labels[numbers[grid.item]]}, words only)",
+                note=f" (by peak, words only: {_LABELS.get(label, label)})",
                 unfolded=place == 0,
             )
         )
@@ -224,7 +226,7 @@ def _words(report: TraceReport) -> list[Block]:
             (
                 item.source_word,
                 item.target_word,
-                *(labels[name][row] for name in labels),
+                *(_LABELS.get(labels[name][row], labels[name][row]) for name in labels),
                 int(peaks[row]),
                 _shown(report, int(ids[row, peaks[row]])),
                 float(chances[row, peaks[row]]),
@@ -239,13 +241,20 @@ def _words(report: TraceReport) -> list[Block]:
         *labels,
         "peak layer",
         "its token",
-        "probability",
+        "share",
         "final token",
         "strongest pivot",
-        "probability",
+        "share",
     )
     shown = f"The first {SHOWN_WORDS} words" if len(rows_at) > SHOWN_WORDS else "All words"
-    return [Table(f"{shown}; all places and layers are in the parquet files", columns, rows, digits=2)]
+    return [
+        Table(
+            f"{shown} (share: the token's probability); all places and layers are in the parquet files",
+            columns,
+            rows,
+            digits=2,
+        )
+    ]
 
 
 def _shown(report: TraceReport, token: int) -> str:

@@ -60,7 +60,7 @@ def score_sections(task: WordTask, scores: WordScores, *, seed: int = 0) -> list
     """
     summary = scores.summary(seed=seed)
     rows: list[tuple[Cell, ...]] = [(_NAMES[name], summary[name]) for name in _NAMES if name in summary]
-    rows.append(("median rank of the first token", float(np.median(scores.first_rank))))
+    rows.append(("median rank of the first token", round(float(np.median(scores.first_rank)))))
     return [
         Section("Scores", [Paragraph(_READING), Table("Means over words", ("", "estimate"), rows, digits=4)]),
         Section("Spread", _spread(scores, seed)),
@@ -89,7 +89,7 @@ def _spread(scores: WordScores, seed: int) -> list[Block]:
         Figure(
             "Words by the number of tokens of their target, 95 % over words.",
             f"Mean scores: {told}.",
-            dot_chart(series, x_label="mean"),
+            dot_chart(series, x_label="mean over words"),
         )
     )
     contrast = scores.probability - scores.distractor
@@ -129,7 +129,7 @@ def _words(scores: WordScores) -> list[Block]:
                 float(scores.score[number]),
                 float(scores.probability[number].mean()),
                 float(scores.distractor[number].mean()),
-                float(np.median(scores.first_rank[number])),
+                round(float(np.median(scores.first_rank[number]))),
                 "" if scores.said is None else scores.said[number][0],
                 None if scores.correct is None else float(scores.correct[number].mean()),
             )
@@ -139,10 +139,10 @@ def _words(scores: WordScores) -> list[Block]:
         "target",
         "score",
         "probability",
-        "after distractors",
+        "after others",
         "rank",
         "said (draw 1)",
-        "share right",
+        "right",
     )
     blocks: list[Block] = [Table(caption, columns, rows)]
     if scores.shares_tokens.any():
