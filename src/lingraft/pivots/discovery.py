@@ -40,7 +40,7 @@ class DocumentFrequencies:
 
     Attributes:
         tokens: The tokens, sorted.
-        words: Counts for each word, float64 [words, tokens].
+        words: Counts for each word, float64 [words, tokens]; a row at a time, where they come from samples.
         word_documents: Documents sampled of each word, float64 [words].
         background: Counts for the background, float64 [tokens].
         background_documents: Documents in it.
@@ -48,7 +48,7 @@ class DocumentFrequencies:
     """
 
     tokens: tuple[str, ...]
-    words: Counts
+    words: "Counts | SampleCounts"
     word_documents: Counts
     background: Counts
     background_documents: int
@@ -81,28 +81,48 @@ def document_frequencies(partial: Partial) -> DocumentFrequencies:
         partial: Of a `SampleKernel`, merged.
 
     Returns:
-        The counts; memory is words times distinct tokens.
+        The counts.
     """
-    vocabulary = read_vocabulary(partial)
-    keys, starts = partial["documents"], np.concatenate([[0], partial["ends"]])
-
-    def count(sample: NDArray[np.uint64]) -> tuple[Counts, int]:
-        rows = np.flatnonzero(np.isin(keys, sample))
-        counts = np.zeros(len(vocabulary))
-        for row in rows.tolist():
-            counts[partial["tokens"][starts[row] : starts[row + 1]]] += 1
-        return counts, len(rows)
-
-    counted = [count(sample) for sample in partial["samples"]]
-    background, size = count(partial["background"][0])
+    vocabulary = tuple(read_vocabulary(partial))
+    samples = [*partial["samples"], partial["background"][0]]
+    rows = [np.flatnonzero(np.isin(partial["documents"], sample)) for sample in samples]
+    starts = np.concatenate([[0], partial["ends"]])
+    counts = SampleCounts(partial["tokens"], starts, rows, len(vocabulary))
     return DocumentFrequencies(
-        tokens=tuple(vocabulary),
-        words=np.array([counts for counts, _ in counted]).reshape(len(counted), len(vocabulary)),
-        word_documents=np.array([documents for _, documents in counted], dtype=np.float64),
-        background=background,
-        background_documents=size,
+        tokens=vocabulary,
+        words=counts,
+        word_documents=np.array([len(sampled) for sampled in rows[:-1]], dtype=np.float64),
+        background=counts[len(rows) - 1],
+        background_documents=len(rows[-1]),
         found=partial["found"],
     )
+
+
+class SampleCounts:
+    """Counts of tokens in samples, one sample at a time: all of them would take words times tokens of memory.
+
+    Args:
+        tokens: Numbers of the documents' tokens, one document after the other.
+        starts: Where each begins, and the end, int64 [documents + 1].
+        rows: Each sample's documents.
+        size: Distinct tokens.
+    """
+
+    def __init__(
+        self,
+        tokens: NDArray[np.int32],
+        starts: NDArray[np.int64],
+        rows: Sequence[NDArray[np.int64]],
+        size: int,
+    ) -> None:
+        self._tokens, self._starts, self._rows, self._size = tokens, starts, rows, size
+
+    def __getitem__(self, sample: int) -> Counts:
+        """Return in how many of a sample's documents each token is, float64 [tokens]."""
+        bounds = [(self._starts[row], self._starts[row + 1]) for row in self._rows[sample].tolist()]
+        parts = [self._tokens[start:end] for start, end in bounds]
+        joined = np.concatenate([np.zeros(0, dtype=np.int32), *parts])
+        return np.bincount(joined, minlength=self._size).astype(np.float64)
 
 
 def excess(frequencies: DocumentFrequencies, word: int) -> Counts:
@@ -171,7 +191,6 @@ def find_pivots(
     places: dict[str, list[int]] = {}
     for number, text in enumerate(folded):
         places.setdefault(text, []).append(number)
-    scores: dict[int, Counts] = {}
     found = []
     for (source, target), row in zip(pairs, rows, strict=True):
         missing = [word for word, at in zip((source, target), row, strict=True) if not frequencies.found[at]]
@@ -180,10 +199,8 @@ def find_pivots(
             why = f"{' and '.join(missing)} in no document"
             found.append(PairPivots(source, target, nothing, np.zeros(0), why))
             continue
-        for at in row:
-            if at not in scores:
-                scores[at] = SCORES[score](frequencies, at)
-        values = np.where(wordlike, np.minimum(scores[row[0]], scores[row[1]]), -np.inf)
+        scores = [SCORES[score](frequencies, at) for at in row]
+        values = np.where(wordlike, np.minimum(*scores), -np.inf)
         own = {part for word in (source, target) for part in _own_tokens(word, matching)}
         values[[number for text in own for number in places.get(text, [])]] = -np.inf
         good = np.flatnonzero(values > 0)
