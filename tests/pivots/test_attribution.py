@@ -20,6 +20,8 @@ from lingraft.pivots.attribution import (
     roc_auc,
     spearman,
 )
+from lingraft.pivots.attribution_report import attribution_sections, attribution_sentence
+from lingraft.reports.page import render_page
 
 metrics = pytest.importorskip("sklearn.metrics")
 
@@ -106,12 +108,17 @@ def test_attribution_joins_the_verbs_tables(tables):
     assert found.never_together == pytest.approx(6 / 30)
     assert (found.scored, found.missing, table.num_rows) == (30, 0, 30)
     json.dumps(found.as_json())
+    page = render_page(attribution_sections(found, table))
+    assert "data:image/png" in page
+    assert f"{found.auc.value:.2f} (" in page
+    assert "20 % of the pairs meet in no document" in page
 
 
 def test_attribution_without_a_pivot_or_scores_says_none(tables):
     where, _, _ = tables
     found, _ = attribute(where / "counts.parquet", where / "traces.parquet", words_only=True)
     assert found.auc is None
+    assert "Not both behaviours occur" in attribution_sentence(found)
     assert found.pearson is None
 
 
