@@ -24,8 +24,12 @@ from lingraft.pivots.discovery import (
 from lingraft.pivots.discovery_sample import SampleKernel, unpack
 from lingraft.pivots.discovery_tokens import ModelTokens, WordFinder, WordTokens, hash_text, mix
 from lingraft.pivots.hubs import find_hubs
+from lingraft.pivots.languages import find_language
 from lingraft.pivots.matching import Matching
 from lingraft.pivots.semantic import filter_pivots
+from lingraft.pivots.task_file import write_word_task
+from lingraft.pivots.wordtask import WordItem, WordTask
+from lingraft.recipes.discovering_inputs import read_word_pairs
 
 FILLER = [
     "und",
@@ -276,6 +280,13 @@ def test_planted_pivots_are_recovered_by_the_command(tmp_path, capsys, score):
     assert capsys.readouterr().out == printed
     assert main([*command[:-1], "81"]) == 2
     assert "another command" in capsys.readouterr().err
+
+
+def test_pairs_can_be_a_word_task(tmp_path):
+    item = WordItem("Haus", "nyumba", ("nyumba", "kaya"), ())
+    task = WordTask(find_language("de"), find_language("sw"), (item, item), ((("Weg", "njia"),),), {})
+    write_word_task(tmp_path / "words.jsonl", task, about={})
+    assert read_word_pairs(tmp_path / "words.jsonl", Matching()) == [("Haus", "nyumba")]
 
 
 def test_a_tokenizers_tokens_can_be_pivots(tmp_path, capsys, byte_bpe_tokenizer):

@@ -29,7 +29,9 @@ def discover(
             help="Text: .txt, .jsonl, .tsv (.gz, .zst), .parquet, a directory, a pattern; may come again."
         ),
     ],
-    pairs: Annotated[Path, typer.Option(help="Lines of source word, tab, target word.")],
+    pairs: Annotated[
+        Path, typer.Option(help="Lines of source word, tab, target word; or a word task of `pivots words`.")
+    ],
     out: Annotated[Path, typer.Option(help="Run directory.")],
     score: Annotated[
         Literal["min-excess", "pmi", "llr"],

@@ -12,7 +12,6 @@ from lingraft.corpora.engine import CorpusResult, map_corpus
 from lingraft.corpora.shards import SHARD_BYTES, Shard, plan_shards
 from lingraft.errors import ConfigError
 from lingraft.files import open_run_directory, sha256_of
-from lingraft.pivots.cooccurrence import read_pairs
 from lingraft.pivots.discovery import (
     DocumentFrequencies,
     PairPivots,
@@ -31,6 +30,7 @@ from lingraft.recipes.discovering_inputs import (
     corpus_revision,
     load_filter,
     load_tokens,
+    read_word_pairs,
     write_table,
 )
 from lingraft.reports.page import Section, write_page
@@ -68,7 +68,7 @@ def run_discovery(
     """
     options.check()
     matching = Matching()
-    pairs = list(dict.fromkeys(read_pairs(options.pairs, matching=matching)))
+    pairs = read_word_pairs(Path(options.pairs), matching)
     shards = plan_shards(options.corpus)
     tokens, revisions = load_tokens(options.tokenizer, trust_remote_code, accept_terms)
     donor = load_filter(options, trust_remote_code, accept_terms)

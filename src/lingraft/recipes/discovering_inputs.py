@@ -11,9 +11,12 @@ import pyarrow.parquet as pq
 from lingraft.corpora.reading import MAXIMUM_BAD_LINES
 from lingraft.errors import ConfigError
 from lingraft.files import fingerprint, replacing
+from lingraft.pivots.cooccurrence import read_pairs
 from lingraft.pivots.discovery import BACKGROUND, SAMPLE, SCORES, TOP, Score
 from lingraft.pivots.discovery_tokens import ModelTokens, Tokens, WordTokens
+from lingraft.pivots.matching import Matching
 from lingraft.pivots.semantic import QUANTILE
+from lingraft.pivots.task_file import is_word_task, read_word_task
 from lingraft.reports.result import InputRevision
 
 
@@ -62,6 +65,26 @@ class DiscoverOptions:
                 "0 to below 1",
                 "give a share such as 0.9",
             )
+
+
+def read_word_pairs(path: Path, matching: Matching) -> list[tuple[str, str]]:
+    """Read word pairs from a file of pairs, or from a word task: its words with their main translations.
+
+    Args:
+        path: The file.
+        matching: How words will be matched.
+
+    Returns:
+        The pairs, each once.
+
+    Raises:
+        ConfigError: The file cannot be read, or a line is no pair.
+    """
+    if is_word_task(path):
+        pairs = [(item.source_word, item.target_word) for item in read_word_task(path).items]
+    else:
+        pairs = read_pairs(path, matching=matching)
+    return list(dict.fromkeys(pairs))
 
 
 def load_tokens(
