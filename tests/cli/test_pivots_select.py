@@ -124,7 +124,7 @@ def test_the_budget_is_in_tokens_of_a_tokenizer_and_training_reads_what_was_chos
         ({"pivots": "missing.txt"}, "missing.txt cannot be read: No such file"),
         ({"corpus": "missing.jsonl"}, "no file missing.jsonl"),
         ({"more": ["--text-field", "body"]}, "400 no field 'body'"),
-        ({"more": ["--maximum-bad-lines", "1"], "c.jsonl": "{\n[]\n" * 2}, "bad lines"),
+        ({"more": ["--max-bad-lines", "1"], "c.jsonl": "{\n[]\n" * 2}, "bad lines"),
         ({"more": ["--parallel-fields", "en"]}, "--parallel-fields en; expected two fields"),
         ({"more": ["--tokenizer", "no/where"]}, "no/where"),
     ],

@@ -312,7 +312,7 @@ def test_a_tokenizers_tokens_can_be_pivots(tmp_path, capsys, byte_bpe_tokenizer)
         ({"corpus": "missing.txt"}, "no file"),
         ({"more": ["--sample", "0"]}, "--sample 0"),
         ({"more": ["--similarity-quantile", "1"]}, "--similarity-quantile 1"),
-        ({"more": ["--maximum-bad-lines", "0"], "bytes": b"\xff\xfe\n"}, "1 bad lines"),
+        ({"more": ["--max-bad-lines", "0"], "bytes": b"\xff\xfe\n"}, "1 bad lines"),
     ],
 )
 def test_what_cannot_be_done_is_said_in_one_line(tmp_path, capsys, monkeypatch, change, said):

@@ -7,7 +7,15 @@ import typer
 
 from lingraft.cli.options import RemoteCodeOption, SeedOption, TermsOption
 from lingraft.cli.output import JsonOption, print_result, prints_to_stderr
-from lingraft.cli.pivots_options import app
+from lingraft.cli.pivots_options import (
+    BadLinesOption,
+    CorpusOption,
+    MoreCorpus,
+    RayOption,
+    TextFieldOption,
+    WorkersOption,
+    app,
+)
 
 DISCOVER_EPILOG = """\b
 Example:
@@ -23,16 +31,12 @@ come with two or more words on both sides: `lingraft pivots select --pivots` tak
 
 @app.command(epilog=DISCOVER_EPILOG)
 def discover(
-    corpus: Annotated[
-        list[str],
-        typer.Option(
-            help="Text: .txt, .jsonl, .tsv (.gz, .zst), .parquet, a directory, a pattern; may come again."
-        ),
-    ],
+    corpus: CorpusOption,
     pairs: Annotated[
         Path, typer.Option(help="Lines of source word, tab, target word; or a word task of `pivots words`.")
     ],
     out: Annotated[Path, typer.Option(help="Run directory.")],
+    more: MoreCorpus = None,
     score: Annotated[
         Literal["min-excess", "pmi", "llr"],
         typer.Option(help="Excess of document shares, pointwise mutual information, log-likelihood ratio."),
@@ -50,10 +54,10 @@ def discover(
     similarity_quantile: Annotated[
         float, typer.Option(help="Share of the corpus's tokens that a kept pivot is nearer than.")
     ] = 0.9,
-    text_field: Annotated[str, typer.Option(help="Field or column that holds the text.")] = "text",
-    maximum_bad_lines: Annotated[int, typer.Option(help="Bad lines to go on after.", min=0)] = 1000,
-    workers: Annotated[int, typer.Option(help="Processes, or Ray actors.", min=1)] = 1,
-    ray: Annotated[str | None, typer.Option(help="A Ray cluster: auto, local or its address.")] = None,
+    text_field: TextFieldOption = "text",
+    maximum_bad_lines: BadLinesOption = 1000,
+    workers: WorkersOption = 1,
+    ray: RayOption = None,
     seed: SeedOption = 0,
     trust_remote_code: RemoteCodeOption = False,
     accept_terms: TermsOption = False,
@@ -65,7 +69,7 @@ def discover(
         from lingraft.recipes.discovering_inputs import DiscoverOptions
 
         options = DiscoverOptions(
-            corpus=tuple(corpus),
+            corpus=(*corpus, *(more or ())),
             pairs=str(pairs),
             score=score,
             top=top,

@@ -1,4 +1,6 @@
-"""The noun `pivots`."""
+"""The noun `pivots`, and options of the verbs that read a corpus."""
+
+from typing import Annotated
 
 import typer
 
@@ -7,3 +9,19 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
 )
+
+CorpusOption = Annotated[
+    list[str],
+    typer.Option(
+        help="Files (.txt, .jsonl, .tsv, .parquet; .gz, .zst), directories, glob patterns or hf:NAME;"
+        " several may follow, or come again."
+    ),
+]
+MoreCorpus = Annotated[list[str] | None, typer.Argument(metavar="[PATH]...", help="More of --corpus.")]
+TextFieldOption = Annotated[str, typer.Option(help="Field or column that holds the text.")]
+BadLinesOption = Annotated[int, typer.Option("--max-bad-lines", help="Go on after so many bad lines.", min=0)]
+WorkersOption = Annotated[int, typer.Option(help="Processes, or Ray actors.", min=1)]
+RayOption = Annotated[
+    str | None,
+    typer.Option(help="Workers on a Ray cluster that sees --corpus and --out: auto, local, or an address."),
+]

@@ -7,7 +7,15 @@ import typer
 
 from lingraft.cli.options import RemoteCodeOption, SeedOption, TermsOption
 from lingraft.cli.output import JsonOption, print_result, prints_to_stderr
-from lingraft.cli.pivots_options import app
+from lingraft.cli.pivots_options import (
+    BadLinesOption,
+    CorpusOption,
+    MoreCorpus,
+    RayOption,
+    TextFieldOption,
+    WorkersOption,
+    app,
+)
 
 SELECT_EPILOG = """\b
 Example:
@@ -25,17 +33,13 @@ how much there is; --shrink-to-fit makes all sets as small as the smallest."""
 
 @app.command(epilog=SELECT_EPILOG)
 def select(
-    corpus: Annotated[
-        list[str],
-        typer.Option(
-            help="Text: .txt, .jsonl, .tsv (.gz, .zst), .parquet, a directory, a pattern; may come again."
-        ),
-    ],
+    corpus: CorpusOption,
     pivots: Annotated[
         Path, typer.Option(help="hubs.parquet or pivots.parquet of `pivots discover`, or a word a line.")
     ],
     tokens: Annotated[int, typer.Option(help="Tokens of each set: --tokenizer's, or else words.")],
     out: Annotated[Path, typer.Option(help="Run directory.")],
+    more: MoreCorpus = None,
     control: Annotated[
         list[str] | None, typer.Option(help="random, matched, parallel or frequency; may come several times.")
     ] = None,
@@ -69,10 +73,10 @@ def select(
     shrink_to_fit: Annotated[
         bool, typer.Option("--shrink-to-fit", help="Make all sets as small as the smallest.")
     ] = False,
-    text_field: Annotated[str, typer.Option(help="Field or column that holds the text.")] = "text",
-    maximum_bad_lines: Annotated[int, typer.Option(help="Bad lines to go on after.", min=0)] = 1000,
-    workers: Annotated[int, typer.Option(help="Processes, or Ray actors.", min=1)] = 1,
-    ray: Annotated[str | None, typer.Option(help="A Ray cluster: auto, local or its address.")] = None,
+    text_field: TextFieldOption = "text",
+    maximum_bad_lines: BadLinesOption = 1000,
+    workers: WorkersOption = 1,
+    ray: RayOption = None,
     seed: SeedOption = 0,
     trust_remote_code: RemoteCodeOption = False,
     accept_terms: TermsOption = False,
@@ -85,7 +89,7 @@ def select(
         from lingraft.recipes.selecting_result import summary
 
         options = SelectOptions(
-            corpus=tuple(corpus),
+            corpus=(*corpus, *(more or ())),
             pivots=str(pivots),
             tokens=tokens,
             controls=tuple(control or ()),
