@@ -176,7 +176,7 @@ def page_lines(runs: Mapping[str, Sequence[Mapping[str, Any]]], out: Path, token
     yield from (
         "Documents are blocks of eight lines of parallel news, at random in English, in Swahili or in both. Pivots are",
         "those of other words than the test's, and no test word is a pivot; but documents may hold test words;",
-        "those in both languages often hold one with its translation, which helps `parallel` and every set they are in.",
+        "those in both languages often hold one with its translation, which helps every set that they are in.",
         "Differences are over the same words, mean over seeds, with 95% bootstrap intervals over words: they do not",
         "hold the chance of another training.",
         "",
