@@ -272,18 +272,17 @@ class TestModesAndErrors:
             Exception("Error while serializing: I/O error: No space left on device (os error 28)"),
         ],
     )
-    def test_a_full_disk_whatever_the_library_calls_it(self, tmp_path, error):
-        with (
-            pytest.raises(OutputError) as caught,
-            replacing_directory(tmp_path / "model"),
-        ):
+    @pytest.mark.parametrize("whole", [replacing_directory, replacing])
+    def test_a_full_disk_whatever_the_library_calls_it(self, tmp_path, error, whole):
+        with pytest.raises(OutputError) as caught, whole(tmp_path / "model"):
             raise error
         assert caught.value.found == f"could not write {tmp_path / 'model'}: No space left on device"
         assert "free some space" in caught.value.remedy
         assert listing(tmp_path) == []
 
-    def test_another_mistake_stays_what_it_is(self, tmp_path):
-        with pytest.raises(ValueError, match="ours"), replacing_directory(tmp_path / "model"):
+    @pytest.mark.parametrize("whole", [replacing_directory, replacing])
+    def test_another_mistake_stays_what_it_is(self, tmp_path, whole):
+        with pytest.raises(ValueError, match="ours"), whole(tmp_path / "model"):
             raise ValueError("ours")
         assert listing(tmp_path) == []
 

@@ -48,8 +48,13 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
         fsync_directory(path.parent)
-    except OSError as error:
-        raise output_error(path, error) from error
+    except LingraftError:
+        raise
+    except Exception as error:
+        cause = _operating_system_error(error)
+        if cause is None:
+            raise
+        raise output_error(path, cause) from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
