@@ -1,14 +1,14 @@
 """Bad inputs of the command line: how each is made from a tiny world, and the command that meets it."""
 
-import contextlib
 import gzip
 import json
 import shlex
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from error_case import Case
+from pivot_error_cases import PIVOT_CASES
 from spoiling import (
     adapter_only,
     cut,
@@ -25,30 +25,6 @@ from spoiling import (
     wrong_wheel,
 )
 from tiny_world import TARGET_TEXTS, byte_bpe_tokenizer, edit_json, save_llama, unigram_tokenizer, write_lines
-
-Patch = Callable[[], contextlib.AbstractContextManager[Any]]
-
-
-@dataclass(frozen=True)
-class Case:
-    """One bad input.
-
-    Attributes:
-        what: What is wrong, as the table says it.
-        command: What is typed after `lingraft`, in the directory of the world.
-        spoil: Makes the bad input in that directory.
-        environment: Set while the command runs.
-        patch: A context in which it runs, for what no file can bring about.
-        varies: Whether what was expected differs between machines, or grows with the library.
-    """
-
-    what: str
-    command: str
-    spoil: Callable[[Path], object] = lambda world: None
-    environment: Mapping[str, str] = field(default_factory=dict)
-    patch: Patch = contextlib.nullcontext
-    varies: bool = False
-
 
 DEFAULTS = {"model": "model", "tokenizer": "target", "donor": "donor", "corpus": "corpus.txt", "out": "out"}
 
@@ -427,5 +403,6 @@ GROUPS = {
     "Assets": ASSET_CASES,
     "Measuring": MEASURE_CASES,
     "Patching": PATCH_CASES,
+    "Pivots": PIVOT_CASES,
 }
 CASES: dict[str, Case] = {name: case for group in GROUPS.values() for name, case in group.items()}

@@ -106,7 +106,7 @@ def read_lexicon(
     if not found:
         raise ConfigError(
             f"{path} has no usable row ({_reasons(rejected)})",
-            f"lines of a {languages[0].name} word, a tab and a {languages[1].name} word",
+            f"lines of word in {languages[0].name}, tab, word in {languages[1].name}",
             "give a bilingual lexicon",
         )
     translations = {word: tuple(others) for word, others in found.items()}
