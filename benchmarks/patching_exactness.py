@@ -165,10 +165,9 @@ def write_page(page: Path, found: Sequence[dict[str, Any]]) -> None:
         "# Whole maps of real models against one forward a pair",
         "",
         "```sh",
-        "python benchmarks/patching_exactness.py --out runs/exactness.jsonl --pairs xnli.jsonl --row 3",
-        "python benchmarks/patching_exactness.py --out runs/exactness.jsonl --pairs words.jsonl --row 3 --new-tokens 2",
-        "python benchmarks/patching_exactness.py --out runs/exactness.jsonl --pairs xquad.jsonl --row 17 --new-tokens 2"
-        " --models gemma-3-270m --sites ffn --page docs/results/patching_exactness.md",
+        "python benchmarks/patching_exactness.py --out runs/exactness.jsonl --pairs xnli.jsonl --row 0 --new-tokens 4",
+        "python benchmarks/patching_exactness.py --out runs/exactness.jsonl --pairs xnli.jsonl --row 3 --new-tokens 20"
+        " --sites ffn --page docs/results/patching_exactness.md",
         "```",
         "",
         "Rows of files that `lingraft patch pairs` wrote, donor English. Every layer pair is compared with the greedy",
