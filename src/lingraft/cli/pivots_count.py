@@ -6,7 +6,15 @@ from typing import Annotated
 import typer
 
 from lingraft.cli.output import JsonOption, print_result, prints_to_stderr
-from lingraft.cli.pivots_options import app
+from lingraft.cli.pivots_options import (
+    BadLinesOption,
+    CorpusOption,
+    MoreCorpus,
+    RayOption,
+    TextFieldOption,
+    WorkersOption,
+    app,
+)
 
 COUNT_EPILOG = """\b
 Examples:
@@ -24,31 +32,23 @@ command continues a killed run."""
 
 @app.command(epilog=COUNT_EPILOG)
 def count(
-    corpus: Annotated[
-        list[str],
-        typer.Option(help="Files, directories, glob patterns or hf:NAME; several may follow, or come again."),
-    ],
+    corpus: CorpusOption,
     pairs: Annotated[Path, typer.Option(help="Lines of source word, tab, target word; UTF-8.")],
     out: Annotated[Path, typer.Option(help="Run directory.")],
-    more: Annotated[list[str] | None, typer.Argument(metavar="[PATH]...", help="More of --corpus.")] = None,
+    more: MoreCorpus = None,
     window: Annotated[
         int | None,
         typer.Option(help="Also count documents with both words less than so many words apart.", min=1),
     ] = None,
-    text_field: Annotated[str, typer.Option(help="Field or column that holds the text.")] = "text",
+    text_field: TextFieldOption = "text",
     normalise: Annotated[bool, typer.Option(help="Compare text and words in NFC.")] = True,
     fold_case: Annotated[bool, typer.Option(help="Take no notice of case.")] = True,
     whole_words: Annotated[
         bool, typer.Option(help="Whole words in scripts with spaces; otherwise substrings everywhere.")
     ] = True,
-    max_bad_lines: Annotated[int, typer.Option(help="Go on after so many bad lines.", min=0)] = 1000,
-    workers: Annotated[int, typer.Option(help="Processes, or Ray actors.", min=1)] = 1,
-    ray: Annotated[
-        str | None,
-        typer.Option(
-            help="Workers on a Ray cluster that sees --corpus and --out: auto, local, or an address."
-        ),
-    ] = None,
+    max_bad_lines: BadLinesOption = 1000,
+    workers: WorkersOption = 1,
+    ray: RayOption = None,
     shard_mib: Annotated[
         int, typer.Option(help="Size of the parts that large .txt and .jsonl files are cut into.", min=1)
     ] = 64,
