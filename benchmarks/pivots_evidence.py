@@ -222,7 +222,7 @@ def label_auc(both: Any, labels: Any) -> dict[str, Any] | None:
 
 
 NOTE = """\
-SmolLM2-135M-Instruct and Gemma-3-270M: small models, in bfloat16. Test words are drawn among the 2,000 most frequent
+Small models, in bfloat16; the tables hold the models and languages that were run. Test words are drawn among the 2,000 most frequent
 English words of the corpus that the lexicon has; pairs whose words share a token are scored but not traced. Score:
 probability of the translation after the word less the same after nine distractors, mean over five draws of examples.
 Intervals: 95%, bootstrap over words. The corpora are LibreOffice Help (de, es, hi: a document is a help page) and
@@ -232,9 +232,9 @@ meets in them can only stand for how often it meets elsewhere. `together`: a pag
 
 LABELS = """\
 `plain` is the published rule: the layer whose likeliest token is surest says whether the model went the direct way
-(that token is the final layer's) or by a pivot (it is no token of the source word). On these models a middle layer
+(that token is the final layer's) or by a pivot (it is no token of the source word). On SmolLM2 a middle layer
 that is sure of a blank, or of one and the same token whatever the word, makes nearly every word a "pivot". So the rule
-stands beside two of our own, found while looking at these very models and therefore exploratory: `words only` passes
+stands beside two of our own, found while looking at this very model and therefore exploratory: `words only` passes
 over tokens without a letter, `no common tokens` also over those that lead a layer for a tenth of all words."""
 
 
@@ -260,7 +260,7 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
 
 def page_lines(found: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """The results page."""
-    yield from ("# How two small models translate words", "", "```sh")
+    yield from ("# How small models translate words", "", "```sh")
     yield from ("python benchmarks/pivots_evidence.py --out runs/pivots --swahili DIRECTORY", "```", "")
     yield from (*NOTE.splitlines(), "", f"Written on {platform.machine()}.", "", "## Scores", "")
     names = [(f"{one['model']}", one["language"]) for one in found]
