@@ -222,9 +222,10 @@ def label_auc(both: Any, labels: Any) -> dict[str, Any] | None:
 
 
 NOTE = """\
-Small models, in bfloat16; the tables hold the models and languages that were run. Test words are drawn among the 2,000 most frequent
-English words of the corpus that the lexicon has; pairs whose words share a token are scored but not traced. Score:
-probability of the translation after the word less the same after nine distractors, mean over five draws of examples.
+Small models, in bfloat16; the tables hold the models and languages that were run. Test words are drawn among the 2,000
+most frequent English words of the corpus that the lexicon has; pairs whose words share a token are scored but not
+traced. Score: probability of the translation after the word less the same after nine distractors, mean over five draws
+of examples.
 Intervals: 95%, bootstrap over words. The corpora are LibreOffice Help (de, es, hi: a document is a help page) and
 Swahili-English news (a document is a line); none of them is what the models were trained on, and whether a word pair
 meets in them can only stand for how often it meets elsewhere. `together`: a page and its translation are one document;
