@@ -294,8 +294,8 @@ def page_lines(found: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         for label, shares in one["shares"].items()
     ]
     yield from table(heads, rows)
-    yield "Share of words with a pivot by the threshold variant (any layer's likeliest token at that probability or more,"
-    yield from ("outside source and target tokens), %:", "")
+    yield "Share of words with a pivot by the threshold variant (any layer's likeliest token at that probability or"
+    yield from ("more, outside source and target tokens), %:", "")
     heads = ["model", "into", "label", *(f"{at:g}" for at in THRESHOLDS)]
     rows = [
         [*name, label, *(f"{100 * value['value']:.0f}" for _, value in sweep)]
