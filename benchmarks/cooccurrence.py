@@ -213,7 +213,8 @@ def main():
     lines = [
         "# Counting co-occurrences",
         "",
-        "Made by `python benchmarks/cooccurrence.py --folder FOLDER --data DATA --ripgrep rg --site SITE --page PAGE`.",
+        "Made by `python benchmarks/cooccurrence.py --folder FOLDER --data DATA --ripgrep rg --site SITE"
+        f" --sample {options.sample} --rounds {options.rounds} --page PAGE`.",
         f"One thread each, the best of {options.rounds} rounds in turn, by processor time (user and system).",
         f"{processor()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} when it began (other work shared it);"
         f" Python {platform.python_version()}.",

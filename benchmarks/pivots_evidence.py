@@ -262,7 +262,9 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
 def page_lines(found: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """The results page."""
     yield from ("# How small models translate words", "", "```sh")
-    yield from ("python benchmarks/pivots_evidence.py --out runs/pivots --swahili DIRECTORY", "```", "")
+    models, languages = (",".join(dict.fromkeys(one[key] for one in found)) for key in ("model", "language"))
+    yield "python benchmarks/pivots_evidence.py --out runs/pivots --swahili DIRECTORY \\"
+    yield from (f"    --models {models} --languages {languages}", "```", "")
     yield from (*NOTE.splitlines(), "", f"Written on {platform.machine()}.", "", "## Scores", "")
     names = [(f"{one['model']}", one["language"]) for one in found]
     scored = [
