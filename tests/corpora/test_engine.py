@@ -11,7 +11,8 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lingraft.corpora.engine import PARTIALS, map_corpus
+from lingraft.corpora.engine import map_corpus
+from lingraft.corpora.partials import PARTIALS
 from lingraft.corpora.shards import ShardReading, plan_shards, read_batches
 from lingraft.errors import ConfigError, CorpusError
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lingraft.corpora import partials
 from lingraft.corpora.formats import BadRecord
 from lingraft.corpora.language_id import LanguageGuess
 from lingraft.corpora.reading import read_documents, read_texts
@@ -350,7 +351,7 @@ def test_a_word_task_holds_test_words(tmp_path):
 def test_a_killed_run_goes_on_and_ends_the_same(tmp_path, rows, monkeypatch, after):
     chosen = options(tmp_path, controls=("random", "matched"))
     run_selecting(chosen, out=tmp_path / "whole", shard_bytes=3000)
-    replacing, left = selecting.map_records.__globals__["replacing"], [after]
+    replacing, left = partials.replacing, [after]
 
     def dies(path):
         left[0] -= 1
@@ -359,7 +360,7 @@ def test_a_killed_run_goes_on_and_ends_the_same(tmp_path, rows, monkeypatch, aft
         return replacing(path)
 
     with monkeypatch.context() as patched:
-        patched.setitem(selecting.map_records.__globals__, "replacing", dies)
+        patched.setattr(partials, "replacing", dies)
         with pytest.raises(KeyboardInterrupt):
             run_selecting(chosen, out=tmp_path / "out", shard_bytes=3000)
     assert not (tmp_path / "out" / "selected").exists()
@@ -370,14 +371,14 @@ def test_a_killed_run_goes_on_and_ends_the_same(tmp_path, rows, monkeypatch, aft
 def test_a_file_that_vanishes_is_named(tmp_path, rows, monkeypatch):
     write(tmp_path / "d.jsonl", corpus(seed=1))
     chosen = options(tmp_path, corpus=(str(tmp_path / "c.jsonl"), str(tmp_path / "d.jsonl")))
-    plan = selecting.map_records.__globals__["plan_shards"]
+    plan = partials.plan_shards
 
     def planned(paths, **how):
         shards = plan(paths, **how)
         (tmp_path / "d.jsonl").unlink(missing_ok=True)
         return shards
 
-    monkeypatch.setitem(selecting.map_records.__globals__, "plan_shards", planned)
+    monkeypatch.setattr(partials, "plan_shards", planned)
     with pytest.raises(CorpusError, match=r"d\.jsonl cannot be read: No such file"):
         run_selecting(chosen, out=tmp_path / "out")
     monkeypatch.undo()

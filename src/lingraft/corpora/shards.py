@@ -18,6 +18,7 @@ from lingraft.corpora.formats import (
     unreadable,
 )
 from lingraft.corpora.reading import DATASET_PREFIX, find_files
+from lingraft.errors import CorpusError
 
 SHARD_BYTES = 2**26
 BATCH_BYTES = 2**24
@@ -229,3 +230,26 @@ def _joined(
 
 def _batch(texts: Sequence[str]) -> Batch:
     return Batch(SEPARATOR.join(texts), len(texts))
+
+
+def require_unchanged(shard: Shard) -> None:
+    """Refuse a shard whose file is not the one that was planned with.
+
+    Args:
+        shard: The shard.
+
+    Raises:
+        CorpusError: Its file was changed, replaced or removed.
+    """
+    if not shard.identity:
+        return
+    try:
+        stat = Path(shard.file).stat()
+    except OSError as error:
+        raise unreadable(shard.file, error) from error
+    if (stat.st_size, stat.st_mtime_ns) != shard.identity:
+        raise CorpusError(
+            f"{shard.file} was changed while it was read",
+            "files that stay as they are",
+            "run the same command again once it is written; what is finished is kept",
+        )

@@ -9,7 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from lingraft.corpora.engine import CorpusResult, map_corpus
+from lingraft.corpora.engine import map_corpus
+from lingraft.corpora.partials import CorpusResult
 from lingraft.corpora.reading import MAXIMUM_BAD_LINES
 from lingraft.corpora.shards import SHARD_BYTES
 from lingraft.errors import ConfigError

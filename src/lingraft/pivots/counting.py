@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lingraft.corpora.engine import Partial
+from lingraft.corpora.partials import Partial
 from lingraft.corpora.shards import SEPARATOR, Batch
 from lingraft.files import fingerprint
 from lingraft.pivots.automaton import Automaton, DocumentSets

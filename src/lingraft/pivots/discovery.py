@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from lingraft.corpora.engine import Partial
+from lingraft.corpora.partials import Partial
 from lingraft.pivots.discovery_sample import read_vocabulary
 from lingraft.pivots.discovery_tokens import Tokens, WordTokens, is_wordlike
 from lingraft.pivots.matching import Matching

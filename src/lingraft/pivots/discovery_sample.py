@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lingraft.corpora.engine import Partial
+from lingraft.corpora.partials import Partial
 from lingraft.corpora.shards import SEPARATOR, Batch
 from lingraft.pivots.discovery_tokens import Tokens, WordFinder, hash_text
 from lingraft.pivots.matching import Matching

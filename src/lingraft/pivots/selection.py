@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lingraft.corpora.engine import Partial
+from lingraft.corpora.partials import Partial
 from lingraft.errors import ConfigError
 from lingraft.pivots.controls import length_cell
 from lingraft.pivots.selection_ranking import (

@@ -1,10 +1,9 @@
-"""Passes over a corpus that see whole records, with ids and languages, on the shards and partials of `corpora.engine`.
+"""Passes over a corpus that see whole records, with ids and languages, on the shards of `corpora.partials`.
 
 `map_corpus` gives a kernel the texts alone, which is what counting needs; choosing documents needs their other fields
 too, and to find them again. A document is known by its place: how many documents with text stand before it.
 """
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -12,19 +11,6 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, Any, Protocol
 
-import numpy as np
-from safetensors import safe_open
-from safetensors.numpy import save
-
-from lingraft.corpora.engine import (
-    MANIFEST,
-    PARTIALS,
-    CorpusResult,
-    Partial,
-    merge_partials,
-    partial_file,
-    require_unchanged,
-)
 from lingraft.corpora.formats import (
     READ_ERRORS,
     BadRecord,
@@ -34,11 +20,17 @@ from lingraft.corpora.formats import (
     read_records,
     unreadable,
 )
+from lingraft.corpora.partials import (
+    CorpusResult,
+    Partial,
+    merge_partials,
+    open_pass,
+    read_about,
+    refuse_bad_lines,
+    write_partial,
+)
 from lingraft.corpora.reading import DATASET_PREFIX, MAXIMUM_BAD_LINES
-from lingraft.corpora.rejects import KEPT_CHARACTERS, Rejects
-from lingraft.corpora.shards import SHARD_BYTES, Shard, plan_shards
-from lingraft.errors import CorpusError
-from lingraft.files import open_run_directory, remove_leftovers, replacing, write_json
+from lingraft.corpora.shards import SHARD_BYTES, Shard
 from lingraft.workers import run_tasks
 
 TOGETHER = 256
@@ -123,13 +115,8 @@ def map_records(
         ConfigError: A worker was killed.
         MissingExtraError: A library is not installed.
     """
-    shards = plan_shards(paths, shard_bytes=shard_bytes)
-    command = {"paths": [str(path) for path in paths], "reading": asdict(reading), **kernel.describe()}
-    open_run_directory(out, command)
-    (out / PARTIALS).mkdir(exist_ok=True)
-    remove_leftovers(out / PARTIALS)
-    _keep_manifest(out, shards)
-    todo = [shard for shard in shards if not partial_file(out, shard).exists()]
+    command = {"reading": asdict(reading), **kernel.describe()}
+    shards, todo = open_pass(paths, command, out=out, shard_bytes=shard_bytes)
     run_tasks(
         partial(_start, kernel, out.absolute(), reading),
         todo,
@@ -137,7 +124,7 @@ def map_records(
         ray_address=ray_address,
         description=description,
     )
-    merged = merge_partials(kernel, out, shards, maximum_bad_lines=reading.maximum_bad_lines)  # type: ignore[arg-type]
+    merged = merge_partials(kernel, out, shards, maximum_bad_lines=reading.maximum_bad_lines)
     return merged, _places(out, shards)
 
 
@@ -207,7 +194,7 @@ def _start(kernel: RecordKernel, out: Path, reading: Reading, _number: int) -> C
                 if isinstance(record, BadRecord):
                     bad.append(record)
                     if len(bad) > reading.maximum_bad_lines:
-                        _refuse(shard, bad, reading.maximum_bad_lines)
+                        refuse_bad_lines(shard, bad, reading.maximum_bad_lines)
                 elif record.text.strip():
                     yield record
 
@@ -215,16 +202,7 @@ def _start(kernel: RecordKernel, out: Path, reading: Reading, _number: int) -> C
         while batch := list(islice(records, TOGETHER)):
             documents += len(batch)
             total = kernel.merge(total, work(batch, total))
-        about = {
-            "shard": asdict(shard),
-            "lines": max(lines, _count_lines(shard)),
-            "documents": documents,
-            "bad": [(item.line, item.reason, item.content[:KEPT_CHARACTERS]) for item in bad],
-        }
-        require_unchanged(shard)
-        with replacing(partial_file(out, shard)) as temporary:
-            arrays = {name: np.ascontiguousarray(array) for name, array in total.items()}
-            temporary.write_bytes(save(arrays, metadata={"about": json.dumps(about, ensure_ascii=False)}))
+        write_partial(out, shard, total, lines=max(lines, _count_lines(shard)), documents=documents, bad=bad)
 
     return do
 
@@ -237,32 +215,10 @@ def _count_lines(shard: Shard) -> int:
         return sum(1 for _ in _lines(stream, shard.start, shard.end))
 
 
-def _refuse(shard: Shard, bad: Sequence[BadRecord], maximum: int) -> None:
-    place = f"{shard.file}, counted from byte {shard.start}," if shard.start else shard.file
-    with Rejects(None, maximum) as rejects:
-        for record in bad:
-            rejects.add(place, record)
-
-
-def _keep_manifest(out: Path, shards: Sequence[Shard]) -> None:
-    """Write which files the corpus has; refuse where one of an earlier start is gone."""
-    manifest, files = out / MANIFEST, list(dict.fromkeys(shard.file for shard in shards))
-    if manifest.exists():
-        earlier = json.loads(manifest.read_text(encoding="utf-8"))["files"]
-        if gone := [name for name in earlier if name not in set(files)]:
-            raise CorpusError(
-                f"{gone[0]} is gone" + (f", and {len(gone) - 1} more" if gone[1:] else ""),
-                f"the {len(earlier)} files that this run began with",
-                "bring it back, or give another --out to go on without it",
-            )
-    write_json(manifest, {"files": files, "shards": len(shards)})
-
-
 def _places(out: Path, shards: Sequence[Shard]) -> list[ShardPlace]:
     places, documents, lines, file = [], 0, 0, ""
     for shard in shards:
-        with safe_open(partial_file(out, shard), framework="numpy") as opened:
-            about = json.loads(opened.metadata()["about"])
+        about = read_about(out, shard)
         lines, file = (lines if shard.file == file else 0), shard.file
         places.append(ShardPlace(shard, documents, lines))
         documents += about["documents"]

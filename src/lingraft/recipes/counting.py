@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from lingraft.corpora.engine import REJECTS
+from lingraft.corpora.partials import REJECTS
 from lingraft.corpora.reading import MAXIMUM_BAD_LINES
 from lingraft.corpora.shards import SHARD_BYTES
 from lingraft.files import replacing, sha256_of

@@ -8,7 +8,8 @@ from typing import Any
 import pyarrow as pa
 
 from lingraft.contents import with_contents
-from lingraft.corpora.engine import CorpusResult, map_corpus
+from lingraft.corpora.engine import map_corpus
+from lingraft.corpora.partials import CorpusResult
 from lingraft.corpora.shards import SHARD_BYTES, Shard, plan_shards
 from lingraft.errors import ConfigError
 from lingraft.files import open_run_directory, sha256_of

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from lingraft.contents import with_contents
-from lingraft.corpora.engine import Partial, map_corpus
+from lingraft.corpora.engine import map_corpus
 from lingraft.corpora.language_id import LinguaIdentifier
+from lingraft.corpora.partials import Partial
 from lingraft.corpora.shards import SHARD_BYTES
 from lingraft.files import CONTENT_OF, fingerprint, open_run_directory, sha256_of
 from lingraft.pivots.controls import frequency_matched

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from lingraft.corpora.engine import CorpusResult
+from lingraft.corpora.partials import CorpusResult
 from lingraft.corpora.shards import plan_shards
 from lingraft.files import sha256_of
 from lingraft.pivots.matching import Matching
