@@ -27,7 +27,15 @@ NOUNS = {
         "lingraft.cli.pivots:app",
         "How a model translates words: words, score, trace, count, discover, select.",
     ),
-    "eval": ("lingraft.cli.evaluate:app", "Measure a model: bits per byte."),
+    "clo": (
+        "lingraft.cli.clo:app",
+        "Teach a language from English instruction data: translate, pairs, train, compare.",
+    ),
+    "merge": (
+        "lingraft.cli.merge:app",
+        "Combine checkpoints without training: layer-swap, chat-vector, interpolate.",
+    ),
+    "eval": ("lingraft.cli.evaluate:app", "Measure a model: bpb, fidelity, tasks."),
 }
 """Each noun of the command line: where its commands are, and what the help says about them."""
 
