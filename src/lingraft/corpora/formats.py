@@ -121,7 +121,7 @@ def open_lines(path: Path) -> IO[bytes]:
     return path.open("rb")
 
 
-def _decoded(lines: Iterable[bytes]) -> Iterator[tuple[int, str | BadRecord]]:
+def decoded_lines(lines: Iterable[bytes]) -> Iterator[tuple[int, str | BadRecord]]:
     """Yield each line, from 1, without its end; a line that is not UTF-8 as a bad record."""
     for number, raw in enumerate(lines, start=1):
         line = raw.removeprefix(b"\xef\xbb\xbf") if number == 1 else raw
@@ -132,12 +132,12 @@ def _decoded(lines: Iterable[bytes]) -> Iterator[tuple[int, str | BadRecord]]:
 
 
 def _plain(lines: Iterable[bytes]) -> Iterator[Record | BadRecord]:
-    for number, line in _decoded(lines):
+    for number, line in decoded_lines(lines):
         yield line if isinstance(line, BadRecord) else Record(line, number)
 
 
 def _jsonl(lines: Iterable[bytes], text_field: str) -> Iterator[Record | BadRecord]:
-    for number, line in _decoded(lines):
+    for number, line in decoded_lines(lines):
         if isinstance(line, BadRecord):
             yield line
         elif line.strip():
@@ -168,7 +168,7 @@ def _from_fields(fields: dict[str, Any], text_field: str, number: int) -> Record
 def _tsv(lines: Iterable[bytes], text_field: str, name: str) -> Iterator[Record | BadRecord]:
     """Read a header and rows under it; with a number for `text_field`, rows alone, and that column (from 1)."""
     columns: list[str] | None = [] if text_field.isdigit() else None
-    for number, line in _decoded(lines):
+    for number, line in decoded_lines(lines):
         if isinstance(line, BadRecord):
             yield line
             continue

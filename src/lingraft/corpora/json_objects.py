@@ -1,0 +1,82 @@
+"""JSON lines as whole objects: for records that are more than one text, such as pairs and conversations."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lingraft.corpora.formats import READ_ERRORS, BadRecord, decoded_lines, open_lines, unreadable
+from lingraft.errors import CorpusError
+
+
+@dataclass(frozen=True, slots=True)
+class JsonObject:
+    """An object of a JSON-lines file.
+
+    Attributes:
+        fields: What it holds.
+        line: The line it is on, from 1.
+        content: The line as it is written.
+    """
+
+    fields: dict[str, Any]
+    line: int
+    content: str
+
+
+def read_objects(path: Path) -> Iterator[JsonObject | BadRecord]:
+    """Stream the objects of a JSON-lines file, which may be compressed (`.gz`, `.zst`); blank lines are passed over.
+
+    Args:
+        path: The file, in UTF-8.
+
+    Yields:
+        JsonObject | BadRecord: In the file's order; bad are invalid UTF-8, invalid JSON, values that are no object, and
+            half a surrogate pair, which no text can hold.
+
+    Raises:
+        CorpusError: The file is missing or cannot be read.
+        MissingExtraError: A `.zst` file without the library for it.
+    """
+    if not path.is_file():
+        raise CorpusError(f"no file {path}", "a JSON-lines file", "check the path")
+    try:
+        with open_lines(path) as lines:
+            for number, line in decoded_lines(lines):
+                if isinstance(line, BadRecord):
+                    yield line
+                elif line.strip():
+                    yield parse_object(line, number)
+    except READ_ERRORS as error:
+        raise unreadable(str(path), error) from error
+
+
+def parse_object(line: str, number: int) -> JsonObject | BadRecord:
+    """Parse one line.
+
+    Args:
+        line: The text.
+        number: Its number, from 1.
+
+    Returns:
+        The object, or why it is none.
+    """
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError):
+        return BadRecord(number, "invalid JSON", line)
+    if not isinstance(value, dict):
+        return BadRecord(number, "not a JSON object", line)
+    # Only an escape can bring half of a surrogate pair in: the line itself was decoded.
+    if "\\u" in line and not _encodable(value):
+        return BadRecord(number, "a lone surrogate", line)
+    return JsonObject(value, number, line)
+
+
+def _encodable(value: Any) -> bool:
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
