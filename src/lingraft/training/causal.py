@@ -1,31 +1,33 @@
 """Continued pre-training of a causal language model on packed blocks."""
 
-import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from lingraft.errors import TrainingError
-from lingraft.files import open_run_directory, require_free_space
-from lingraft.progress import progress_task
 from lingraft.training.allocation import kept_memory
 from lingraft.training.attention import cpu_attention
 from lingraft.training.flops import training_flops
 from lingraft.training.optimization import Schedule
 from lingraft.training.packing import block_order, pack_blocks
 from lingraft.training.plan import Precision, TrainingPlan
+from lingraft.training.running import (
+    open_training_directory,
+    trainer_arguments,
+    training_bar,
+    training_directory,
+    training_dtype,
+)
 from lingraft.training.trainer import (
     BlockDataset,
     CausalTrainer,
     Evaluation,
     latest_checkpoint,
     require_accelerate,
+    stack,
 )
 
 __all__ = ["Precision", "TrainingResult", "pack_blocks", "train_causal", "training_flops"]
@@ -131,18 +133,22 @@ def train_causal(
         seed=seed,
     )
     plan.check(model, blocks)
-    with _directory(output_dir) as directory, _bar(progress, steps) as advance:
+    with training_directory(output_dir) as directory, training_bar(progress, steps) as advance:
         save_steps = None if output_dir is None else save_every or steps
-        arguments = _arguments(model, plan, directory, gradient_accumulation, save_steps)
+        arguments = trainer_arguments(
+            model, plan, directory, pieces=gradient_accumulation, save_steps=save_steps
+        )
         if output_dir is not None:
-            _open_directory(arguments, directory, plan.command(model, blocks), model, resume)
+            command = plan.command(model, blocks)
+            open_training_directory(arguments, directory, command, model, resume=resume)
         device = next(model.parameters()).device.type
-        with kept_memory(device), cpu_attention(model), _training_dtype(model, precision) as masters:
+        with kept_memory(device), cpu_attention(model), training_dtype(model, precision) as masters:
             trainer = CausalTrainer(
                 model,
                 arguments,
                 BlockDataset(blocks, block_order(len(blocks), steps * batch_size, seed)),
                 plan,
+                collate=stack,
                 masters=masters,
                 evaluate_at=evaluate_at,
                 evaluate=evaluate,
@@ -175,100 +181,3 @@ def _run(trainer: Any, plan: TrainingPlan, block_length: int, checkpoint: Path |
         ),
         resumed_from=resumed_from,
     )
-
-
-def _arguments(model: Any, plan: TrainingPlan, directory: Path, pieces: int, save_steps: int | None) -> Any:
-    """Make Trainer's arguments; this also joins the processes that accelerate launch started."""
-    from transformers import TrainingArguments
-
-    arguments = TrainingArguments(
-        output_dir=str(directory),
-        max_steps=plan.steps,
-        gradient_accumulation_steps=pieces,
-        warmup_steps=plan.warmup_steps,
-        weight_decay=plan.weight_decay,
-        max_grad_norm=plan.gradient_clip,
-        seed=plan.seed,
-        train_sampling_strategy="sequential",
-        remove_unused_columns=False,
-        logging_steps=1,
-        logging_nan_inf_filter=False,
-        save_strategy="no" if save_steps is None else "steps",
-        save_steps=save_steps or plan.steps,
-        report_to="none",
-        disable_tqdm=True,
-        use_cpu=next(model.parameters()).device.type == "cpu",
-        dataloader_pin_memory=False,
-        ddp_find_unused_parameters=False,
-        include_num_input_tokens_seen="no",
-    )
-    shares = pieces * arguments.world_size
-    if pieces < 1 or plan.batch_size % shares:
-        raise TrainingError(
-            f"a batch of {plan.batch_size} in {pieces} pieces on {arguments.world_size} processes",
-            "a batch that divides evenly",
-            f"give a batch_size that is a multiple of {max(1, shares)}",
-        )
-    arguments.per_device_train_batch_size = plan.batch_size // shares
-    return arguments
-
-
-def _open_directory(
-    arguments: Any, directory: Path, command: Mapping[str, Any], model: Any, resume: bool
-) -> None:
-    """Take the directory on the main process, before the others look for a checkpoint in it."""
-    with arguments.main_process_first(desc="opening the run directory"):
-        if arguments.process_index == 0:
-            again = open_run_directory(directory, command)
-            if again and not resume and latest_checkpoint(directory):
-                raise TrainingError(
-                    f"{directory} holds a checkpoint of this training",
-                    "an empty directory where resume is off",
-                    "give another output_dir, or let it resume",
-                )
-            # Weights and two moments in float32, and the newest checkpoint beside the one it replaces.
-            require_free_space(directory, 2 * 12 * sum(p.numel() for p in model.parameters()))
-
-
-@contextmanager
-def _directory(output_dir: Path | None) -> Iterator[Path]:
-    """Yield the run's directory, or a temporary one where nothing is kept."""
-    if output_dir is not None:
-        yield Path(output_dir)
-        return
-    with tempfile.TemporaryDirectory(prefix="lingraft-") as name:
-        yield Path(name)
-
-
-@contextmanager
-def _bar(progress: bool, steps: int) -> Iterator[Callable[..., None]]:
-    """Yield what moves the progress bar."""
-    if progress:
-        with progress_task("training", total=steps) as advance:
-            yield advance
-    else:
-        yield lambda *_: None
-
-
-@contextmanager
-def _training_dtype(model: Any, precision: Precision) -> Iterator[dict[int, torch.Tensor] | None]:
-    """Give parameters (not buffers, such as rotary frequencies) the dtype of the training; float32 at the end.
-
-    Yields the float32 masters by `id(parameter)` where the training's dtype is narrower. The optimiser steps these
-    very tensors, so their values at the end are the trained ones.
-    """
-    # clone(), as the masters must not share memory with a model that was float32 already.
-    wide = (
-        {id(p): p.detach().float().clone() for p in model.parameters()} if precision == "bfloat16" else None
-    )
-    dtype = torch.bfloat16 if wide is not None else torch.float32
-    for parameter in model.parameters():
-        parameter.data = parameter.data.to(dtype)
-    try:
-        yield wide
-    finally:
-        for parameter in model.parameters():
-            parameter.grad = None
-            parameter.data = (
-                parameter.data.float() if wide is None else wide[id(parameter)].to(parameter.device)
-            )

@@ -32,12 +32,8 @@ class TrainingPlan:
     precision: Precision
     seed: int
 
-    def check(self, model: Any, blocks: NDArray[Any]) -> None:
-        """Refuse a plan that cannot be carried out with this model and these blocks.
-
-        Args:
-            model: A transformers causal language model.
-            blocks: Token ids, int [blocks, block_length].
+    def check_options(self) -> None:
+        """Refuse options that no training can have.
 
         Raises:
             TrainingError: What does not fit, with its value.
@@ -59,6 +55,18 @@ class TrainingPlan:
             raise TrainingError(
                 f"schedule {self.schedule!r}", "constant, cosine or linear", "give one of them"
             )
+
+    def check(self, model: Any, blocks: NDArray[Any]) -> None:
+        """Refuse a plan that cannot be carried out with this model and these blocks.
+
+        Args:
+            model: A transformers causal language model.
+            blocks: Token ids, int [blocks, block_length].
+
+        Raises:
+            TrainingError: What does not fit, with its value.
+        """
+        self.check_options()
         if blocks.ndim != 2 or blocks.size == 0 or not np.issubdtype(blocks.dtype, np.integer):
             raise TrainingError(
                 f"blocks of shape {blocks.shape} and type {blocks.dtype}",
@@ -90,7 +98,7 @@ class TrainingPlan:
         Returns:
             A mapping for `lingraft.files.open_run_directory`.
         """
-        return {"training": asdict(self), "blocks": _sampled(blocks), "model": _weights(model)}
+        return {"training": asdict(self), "blocks": _sampled(blocks), "model": weights_fingerprint(model)}
 
 
 def _sampled(blocks: NDArray[Any]) -> str:
@@ -101,8 +109,15 @@ def _sampled(blocks: NDArray[Any]) -> str:
     return digest.hexdigest()[:16]
 
 
-def _weights(model: Any) -> str:
-    """Hash names, shapes and up to 4096 values of each parameter, spread over it."""
+def weights_fingerprint(model: Any) -> str:
+    """Hash names, shapes and up to 4096 values of each parameter, spread over it.
+
+    Args:
+        model: A model.
+
+    Returns:
+        What identifies its weights for a run directory.
+    """
     parts: dict[str, Any] = {}
     for name, parameter in model.named_parameters():
         flat = parameter.detach().flatten()

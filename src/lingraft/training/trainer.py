@@ -1,4 +1,4 @@
-"""The loop: transformers.Trainer on accelerate, with what continued pre-training needs and no more.
+"""The loop: transformers.Trainer on accelerate, with what our trainings need and no more.
 
 This is the one file that needs the extra `train`. Trainer keeps its optimiser and random states as torch pickles inside
 the run directory. They are only ever read back from checkpoints that carry our own completion marker and sit in a
@@ -66,6 +66,9 @@ def stack(rows: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
     return {"input_ids": torch.stack([row["input_ids"] for row in rows])}
 
 
+Collate = Callable[[list[Any]], dict[str, Any]]
+
+
 def latest_checkpoint(directory: Path) -> Path | None:
     """Return the newest checkpoint that was written to its end; remove those that were not."""
     found = []
@@ -80,9 +83,7 @@ def latest_checkpoint(directory: Path) -> Path | None:
 class StepCallback(TrainerCallback):
     """Switches the body on after `body_after` steps, times steps, and evaluates at the wanted ones."""
 
-    def __init__(
-        self, owner: "CausalTrainer", evaluate_at: Sequence[int], evaluate: Evaluation | None
-    ) -> None:
+    def __init__(self, owner: "RunTrainer", evaluate_at: Sequence[int], evaluate: Evaluation | None) -> None:
         self.owner, self.evaluate = owner, evaluate
         self.evaluate_at = frozenset(evaluate_at) if evaluate else frozenset()
 
@@ -108,16 +109,17 @@ class StepCallback(TrainerCallback):
             state.log_history.append({"step": step, "evaluation": self.owner.measured(step, self.evaluate)})
 
 
-class CausalTrainer(Trainer):
-    """Trainer with our data order, loss, parameter groups, schedules and checkpoints that survive kill -9."""
+class RunTrainer(Trainer):
+    """Trainer with our data order, parameter groups, schedules and checkpoints that survive kill -9; no loss yet."""
 
     def __init__(
         self,
         model: Any,
         args: TrainingArguments,
-        dataset: BlockDataset,
+        dataset: Dataset[Any],
         plan: TrainingPlan,
         *,
+        collate: Collate,
         masters: dict[int, torch.Tensor] | None,
         evaluate_at: Sequence[int],
         evaluate: Evaluation | None,
@@ -127,10 +129,10 @@ class CausalTrainer(Trainer):
         self.step_started = self.step_seconds = 0.0
         self._body = body_parameters(model)
         self._body_on = True
-        super().__init__(model=model, args=args, train_dataset=dataset, data_collator=stack)
+        super().__init__(model=model, args=args, train_dataset=dataset, data_collator=collate)
         # One process uses one device; several are what accelerate launch is for. Trainer would use DataParallel.
         self.args._n_gpu = min(1, self.args._n_gpu)
-        # cross_entropy is a mean over a micro-batch, which Trainer then divides by their number.
+        # Losses are those of a micro-batch, which Trainer then divides by their number.
         self.loss_is_scaled_for_ga = False
         self.pop_callback(PrinterCallback)
         self.add_callback(StepCallback(self, evaluate_at, evaluate))
@@ -180,20 +182,11 @@ class CausalTrainer(Trainer):
             self._created_lr_scheduler = True
         return self.lr_scheduler
 
-    def compute_loss(
-        self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
-    ) -> Any:
-        """Return the mean negative log-likelihood of each token of a block but its first, nats."""
-        ids = inputs["input_ids"]
-        casting: AbstractContextManager[Any] = (
-            torch.autocast(ids.device.type, torch.bfloat16)
-            if self.plan.precision == "bf16-autocast"
-            else nullcontext()
-        )
-        with casting:
-            outputs = model(input_ids=ids[:, :-1], use_cache=False)
-        loss = cross_entropy(outputs.logits.flatten(0, 1), ids[:, 1:].flatten())
-        return (loss, outputs) if return_outputs else loss
+    def casting(self, device_type: str) -> AbstractContextManager[Any]:
+        """Return what casts the forward pass, where the precision asks for it."""
+        if self.plan.precision == "bf16-autocast":
+            return torch.autocast(device_type, torch.bfloat16)
+        return nullcontext()
 
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> torch.Tensor:
         """Take one forward and backward pass; see `set_body` for several processes."""
@@ -228,12 +221,20 @@ class CausalTrainer(Trainer):
                 "lower the learning rate, warm up longer, or check the weights for NaN rows",
             )
 
+    def take_measures(self) -> dict[str, float]:
+        """Return what else is to be kept of the step that has ended, and begin anew."""
+        return {}
+
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Keep the loss of each step in the state, which checkpoints carry; print nothing."""
+        """Keep what a step gave in the state, which checkpoints carry, and tell trackers; print nothing."""
         if "loss" not in logs:
             return
         kept = {"step": self.state.global_step, "loss": logs["loss"], "gradient_norm": logs["grad_norm"]}
-        self.state.log_history.append(kept | {"seconds": self.step_seconds})
+        measures = self.take_measures()
+        self.state.log_history.append(kept | {"seconds": self.step_seconds} | measures)
+        # Only trackers listen: nothing else that prints is among the callbacks.
+        shown = {**logs, **measures}
+        self.control = self.callback_handler.on_log(self.args, self.state, self.control, shown)
         self.advance(1, f"training, loss {logs['loss']:.3f}")
 
     def measured(self, step: int, evaluate: Evaluation) -> dict[str, Any]:
@@ -270,3 +271,17 @@ class CausalTrainer(Trainer):
                 if other != current:
                     shutil.rmtree(other, ignore_errors=True)
         self.accelerator.wait_for_everyone()
+
+
+class CausalTrainer(RunTrainer):
+    """Continued pre-training on blocks of one length."""
+
+    def compute_loss(
+        self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """Return the mean negative log-likelihood of each token of a block but its first, nats."""
+        ids = inputs["input_ids"]
+        with self.casting(ids.device.type):
+            outputs = model(input_ids=ids[:, :-1], use_cache=False)
+        loss = cross_entropy(outputs.logits.flatten(0, 1), ids[:, 1:].flatten())
+        return (loss, outputs) if return_outputs else loss
