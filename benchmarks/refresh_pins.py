@@ -14,7 +14,10 @@ import subprocess
 from pathlib import Path
 
 PINS = Path(__file__).parents[1] / "src" / "lingraft" / "assets" / "pins.json"
-WANTED = re.compile(r"^(libreoffice-help-(?!common|en-gb)[a-z-]+|dict-freedict-[a-z]{3}-[a-z]{3})$")
+WANTED = re.compile(
+    r"^(libreoffice-help-(?!common|en-gb)[a-z-]+|dict-freedict-[a-z]{3}-[a-z]{3}|apertium(-eng-spa|-lex-tools)?|lttoolbox"
+    r"|libapertium(3|-lex-tools1)|liblttoolbox3|libicu72|libxml2)$"
+)
 
 
 def apt_cache(lists: str | None, *arguments: str) -> str:

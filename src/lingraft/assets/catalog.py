@@ -38,7 +38,7 @@ class FetchedAsset:
     Attributes:
         name: Its name in the catalogue.
         path: The directory that holds its files.
-        kind: "model", "donor", "corpus" or "lexicon".
+        kind: "model", "donor", "corpus", "lexicon" or "translator".
         licence: The licence of its content.
         terms: The terms that were accepted for it, or None.
         packages: The packages it was made from: registry, name, version, sha256.
@@ -55,7 +55,7 @@ class FetchedAsset:
 
 
 def list_assets() -> list[Asset]:
-    """Return all assets: models, donors, corpora and lexicons."""
+    """Return all assets: models, donors, corpora, lexicons and translators."""
     return list(catalogue().values())
 
 

