@@ -15,18 +15,24 @@ from lingraft.training.losses import cross_entropy
 
 @pytest.mark.parametrize("heads", [(4, 4), (6, 2), (9, 3)])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
-def test_values_and_gradients(heads: tuple[int, int], dtype: torch.dtype) -> None:
+@pytest.mark.parametrize("masked", [False, True])
+def test_values_and_gradients(heads: tuple[int, int], dtype: torch.dtype, masked: bool) -> None:
     torch.manual_seed(0)
+    hidden = torch.ones(13, 13, dtype=torch.bool).triu(1).expand(2, 1, 13, 13).clone()
+    if masked:
+        # The second of two continuations of five tokens, which does not see the first.
+        hidden[1, 0, 9:, 5:9] = True
+    mask = torch.zeros(hidden.shape, dtype=dtype).masked_fill_(hidden, torch.finfo(dtype).min)
     query = torch.randn(2, heads[0], 13, 8, dtype=torch.float64).to(dtype).requires_grad_()
     key = torch.randn(2, heads[1], 13, 8, dtype=torch.float64).to(dtype).requires_grad_()
     value = torch.randn(2, heads[1], 13, 8, dtype=torch.float64).to(dtype).requires_grad_()
     weight = torch.randn(2, heads[0], 13, 8, dtype=torch.float64)
-    out = attention._CausalAttention.apply(query, key, value, 0.3)
+    out = attention._Attention.apply(query, key, value, 0.3, mask if masked else None)
     ours = torch.autograd.grad((out.double() * weight).sum(), (query, key, value))
     groups = heads[0] // heads[1]
     wide = [tensor.detach().double().requires_grad_() for tensor in (query, key, value)]
     scores = wide[0] @ wide[1].repeat_interleave(groups, 1).transpose(2, 3) * 0.3
-    scores = scores.masked_fill(torch.ones(13, 13, dtype=torch.bool).triu(1), -torch.inf)
+    scores = scores.masked_fill(hidden, -torch.inf)
     plain = scores.softmax(-1) @ wide[2].repeat_interleave(groups, 1)
     theirs = torch.autograd.grad((plain * weight).sum(), wide)
     tolerance = {torch.float64: 2e-6, torch.float32: 1e-5, torch.bfloat16: 0.03}[dtype]
@@ -58,8 +64,8 @@ def test_models_get_the_same_gradients(index: int, autocast: bool, monkeypatch: 
     model = models()[index].train()
     ids = torch.randint(0, 50, (3, 11))
     calls = []
-    apply = attention._CausalAttention.apply
-    monkeypatch.setattr(attention._CausalAttention, "apply", lambda *given: calls.append(1) or apply(*given))
+    apply = attention._Attention.apply
+    monkeypatch.setattr(attention._Attention, "apply", lambda *given: calls.append(1) or apply(*given))
 
     def gradients() -> list[torch.Tensor]:
         model.zero_grad()
@@ -97,7 +103,7 @@ def test_the_model_has_its_own_back_and_saves_no_trace(tmp_path: Path) -> None:
 
 def test_padding_and_dropout_go_the_librarys_way(monkeypatch: pytest.MonkeyPatch) -> None:
     model = models()[0].train()
-    monkeypatch.setattr(attention._CausalAttention, "apply", lambda *_: pytest.fail("not for this"))
+    monkeypatch.setattr(attention._Attention, "apply", lambda *_: pytest.fail("not for this"))
     ids, mask = torch.randint(0, 50, (2, 9)), torch.ones(2, 9, dtype=torch.long)
     mask[0, :4] = 0
     with cpu_attention(model):

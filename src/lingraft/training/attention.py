@@ -19,32 +19,41 @@ LONGEST = 1024
 """Tokens up to which the scores are worth keeping: beyond, the fused kernel's blocks win."""
 
 
-class _CausalAttention(torch.autograd.Function):
-    """Causal attention of grouped queries, no mask, no dropout."""
+class _Attention(torch.autograd.Function):
+    """Attention of grouped queries without dropout: causal, or with a mask that is added to the scores."""
 
     @staticmethod
     def forward(
-        ctx: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float
+        ctx: Any,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        scale: float,
+        mask: torch.Tensor | None,
     ) -> torch.Tensor:
         grouped = query.shape[1] != key.shape[1]
         out = functional.scaled_dot_product_attention(
-            query, key, value, is_causal=True, scale=scale, enable_gqa=grouped
+            query, key, value, attn_mask=mask, is_causal=mask is None, scale=scale, enable_gqa=grouped
         )
-        ctx.save_for_backward(query, key, value, out)
+        ctx.save_for_backward(query, key, value, out, mask)
         ctx.scale = scale
         return out
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        query, key, value, out = ctx.saved_tensors
+        query, key, value, out, mask = ctx.saved_tensors
         rows, heads, length, width = query.shape
         kept = key.shape[1]
         # Queries that share keys lie beside each other: one matrix product serves the whole group.
         shape = (rows, kept, heads // kept * length, width)
         query_g, grad_g = query.reshape(shape), gradients[0].reshape(shape)
         scores = (query_g @ key.transpose(2, 3)).view(rows, heads, length, length).float().mul_(ctx.scale)
-        future = torch.ones(length, length, dtype=torch.bool, device=query.device).triu_(1)
-        shares = scores.masked_fill_(future, -torch.inf).softmax(-1)
+        if mask is None:
+            future = torch.ones(length, length, dtype=torch.bool, device=query.device).triu_(1)
+            scores.masked_fill_(future, -torch.inf)
+        else:
+            scores.add_(mask)
+        shares = scores.softmax(-1)
         narrow = shares.to(query.dtype).view(rows, kept, -1, length)
         grad_value = narrow.transpose(2, 3) @ grad_g
         grad_shares = (grad_g @ value.transpose(2, 3)).view(rows, heads, length, length).float()
@@ -52,7 +61,8 @@ class _CausalAttention(torch.autograd.Function):
         grad_scores = (
             grad_shares.sub_(along).mul_(shares).mul_(ctx.scale).to(query.dtype).view(rows, kept, -1, length)
         )
-        return (grad_scores @ key).view_as(query), grad_scores.transpose(2, 3) @ query_g, grad_value, None
+        grad_query, grad_key = (grad_scores @ key).view_as(query), grad_scores.transpose(2, 3) @ query_g
+        return grad_query, grad_key, grad_value, None, None
 
 
 def _attend(
@@ -67,7 +77,8 @@ def _attend(
     **options: Any,
 ) -> tuple[torch.Tensor, None]:
     causal = getattr(module, "is_causal", True) if is_causal is None else is_causal
-    plain = attention_mask is None and causal and not dropout and query.shape[2] == key.shape[2]
+    masked = attention_mask is not None and attention_mask.is_floating_point()
+    plain = (masked or (attention_mask is None and causal)) and not dropout and query.shape[2] == key.shape[2]
     fits = torch.is_grad_enabled() and 1 < query.shape[2] <= LONGEST and query.device.type == "cpu"
     known = not any(options.get(name) is not None for name in ("softcap", "position_bias", "cache"))
     if not (plain and fits and known and query.shape[3] == value.shape[3]):
@@ -78,8 +89,9 @@ def _attend(
         # What autocast does for the library's kernel: rotary embeddings have made queries and keys float32.
         narrow = torch.get_autocast_dtype("cpu")
         query, key, value = query.to(narrow), key.to(narrow), value.to(narrow)
+        attention_mask = None if attention_mask is None else attention_mask.to(narrow)
     scale = query.shape[3] ** -0.5 if scaling is None else scaling
-    out = _CausalAttention.apply(query, key, value, scale)  # type: ignore[no-untyped-call]
+    out = _Attention.apply(query, key, value, scale, attention_mask)  # type: ignore[no-untyped-call]
     return out.transpose(1, 2).contiguous(), None
 
 
