@@ -51,6 +51,10 @@ class TrainingError(LingraftError):
     """Training that cannot start, or that left the rails."""
 
 
+class TranslationError(LingraftError):
+    """A translation engine that cannot be started, or that died at its work."""
+
+
 class OutputError(LingraftError):
     """A place to write to that is taken, full or forbidden."""
 

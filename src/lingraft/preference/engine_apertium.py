@@ -1,0 +1,90 @@
+"""Apertium as an engine: rule-based, fast, needs no model; a program that reads and writes plain text."""
+
+import re
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from lingraft.errors import TranslationError
+
+_BETWEEN = "\n\n"
+"""Apertium ends a sentence at an empty line, so that no rule reaches over it."""
+_SPACES = re.compile(r"  +")
+
+
+class ApertiumEngine:
+    """Translates with an Apertium command.
+
+    Args:
+        command: What to run; it translates its input, plain text in UTF-8, to its output.
+        name: What the user typed.
+        version: Versions of Apertium and of the language pair.
+        licence: The language pair's licence.
+        source_language: ISO 639-1 code.
+        target_language: ISO 639-1 code.
+        timeout: Seconds after which one batch counts as hung.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        name: str,
+        version: str,
+        licence: str,
+        source_language: str,
+        target_language: str,
+        timeout: float = 600,
+    ) -> None:
+        self.name, self.version, self.licence = name, version, licence
+        self.source_language, self.target_language = source_language, target_language
+        self._command, self._timeout = list(command), timeout
+
+    def translate(self, sentences: Sequence[str]) -> list[str]:
+        """Translate sentences, in one run of the program if it gives back as many as it got.
+
+        Args:
+            sentences: The sentences, without line breaks.
+
+        Returns:
+            The translations; empty where Apertium gives nothing.
+
+        Raises:
+            TranslationError: The program is missing, fails or hangs.
+        """
+        if not sentences:
+            return []
+        output = self._run(_BETWEEN.join(" ".join(sentence.split()) for sentence in sentences) + "\n")
+        answers = output.rstrip("\n").split(_BETWEEN)
+        if len(answers) == len(sentences):
+            return [_SPACES.sub(" ", answer).strip() for answer in answers]
+        if len(sentences) == 1:
+            return [_SPACES.sub(" ", " ".join(output.split("\n"))).strip()]
+        half = len(sentences) // 2
+        return [*self.translate(sentences[:half]), *self.translate(sentences[half:])]
+
+    def _run(self, text: str) -> str:
+        try:
+            done = subprocess.run(
+                self._command, input=text.encode(), capture_output=True, timeout=self._timeout, check=False
+            )
+        except FileNotFoundError as error:
+            raise self._stopped("is not there") from error
+        except subprocess.TimeoutExpired as error:
+            raise self._stopped(f"hung for {self._timeout:g} seconds") from error
+        except OSError as error:
+            raise self._stopped(f"cannot be run ({error.strerror})") from error
+        output = done.stdout.decode("utf-8", "replace")
+        said = done.stderr.decode("utf-8", "replace").strip().splitlines()
+        # Only the last program of a pipe gives the status; one that died before it leaves its words and no output.
+        if done.returncode or (said and not output.strip()):
+            why = said[-1][:200] if said else "no reason given"
+            raise self._stopped(f"failed with status {done.returncode} ({why})")
+        return output
+
+    def _stopped(self, what: str) -> TranslationError:
+        return TranslationError(
+            f"{self.name}: {Path(self._command[0]).name} {what}",
+            "a working Apertium with this language pair",
+            "fetch it with `lingraft assets fetch apertium-eng-spa`, or install it with apt-get",
+        )
