@@ -38,7 +38,7 @@ class _Parts:
 
 
 class PromptFormat:
-    """Turns instructions and answers into ids; made by `prompt_format`.
+    """Turns instructions and answers into ids; see `prompt_format`.
 
     Prompt and answer are tokenized apart: `prompt_ids` depends on the instruction alone, so two answers share it
     exactly, and `response_ids` on the answer alone, so an answer has the same ids after every instruction. (It is
@@ -212,10 +212,8 @@ class PromptFormat:
     def _ids(self, text: str, *, ordinary: bool = False) -> list[int]:
         if not text:
             return []
-        encoding = self._tokenizer(
-            text, add_special_tokens=False, split_special_tokens=ordinary, verbose=False
-        )
-        return [int(token_id) for token_id in encoding["input_ids"]]
+        options = {"add_special_tokens": False, "split_special_tokens": ordinary, "verbose": False}
+        return [int(token_id) for token_id in self._tokenizer(text, **options)["input_ids"]]
 
 
 def prompt_format(tokenizer: Any, template: str = CHAT) -> PromptFormat:
