@@ -59,6 +59,9 @@ class LinguaIdentifier:
                     "leave the others out, or give an identifier of your own",
                 )
             builder = lingua.LanguageDetectorBuilder.from_languages(*(known[code] for code in codes))
+            known = {code: known[code] for code in codes}
+        self.languages = frozenset(known)
+        """ISO 639-1 codes of the languages it chooses among."""
         self._detector: Any = builder.build()
 
     def identify(self, texts: Sequence[str]) -> list[LanguageGuess]:

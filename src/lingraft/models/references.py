@@ -10,7 +10,7 @@ from lingraft.models.checkpoints import refuse_pickle
 from lingraft.progress import progress_task
 
 _HUB_ID = re.compile(r"(?P<name>[\w.-]+(?:/[\w.-]+)?)(?:@(?P<revision>[\w./-]+))?")
-_TOKENIZER_FILES = ["*.json", "*.jinja", "*.model", "*.txt"]
+_TOKENIZER_FILES = ["*.json", "*.jinja", "*.model", "*.spm", "*.txt", "README.md"]
 _WEIGHT_INDEX = "*.safetensors.index.json"
 
 

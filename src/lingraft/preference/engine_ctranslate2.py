@@ -26,7 +26,7 @@ def open_translator(directory: Path, *, device: str = "cpu", threads: int = 0) -
         ModelError: There is no such model, or it cannot be opened.
     """
     try:
-        import ctranslate2
+        import ctranslate2  # type: ignore[import-untyped]
     except ImportError as error:
         raise MissingExtraError("ctranslate2", "translate", "translating with CTranslate2") from error
     if not (directory / "model.bin").is_file():

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Sequence
 
-from lingraft.corpora.documents import ParallelPair
 from lingraft.errors import CorpusError
 
 
@@ -23,7 +22,7 @@ class ParallelEngine:
 
     def __init__(
         self,
-        pairs: Iterable[ParallelPair],
+        pairs: Iterable[tuple[str, str]],
         *,
         name: str,
         version: str,
@@ -34,8 +33,8 @@ class ParallelEngine:
         self.name, self.version, self.licence = name, version, licence
         self.source_language, self.target_language = source_language, target_language
         self._known: dict[str, str] = {}
-        for pair in pairs:
-            self._known.setdefault(pair.source_text.strip(), pair.target_text.strip())
+        for text, translation in pairs:
+            self._known.setdefault(text.strip(), translation.strip())
         if not self._known:
             raise CorpusError(f"no pair in {name}", "texts with their translations", "check the file")
 

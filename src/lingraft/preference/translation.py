@@ -1,5 +1,6 @@
 """Translating texts by the sentence with any engine: protected passages come back exactly, nothing is paid twice."""
 
+import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -99,6 +100,8 @@ class CachedEngine:
         self._engine, self._cache, self._batch_size = engine, cache, batch_size
         self.counts: Counter[str] = Counter({"translated now": 0, "from the cache": 0})
         """Sentences, whole or with passages hidden or in pieces, by where their translation came from."""
+        self.words, self.seconds = 0, 0.0
+        """Words between blanks that the engine was given now, and how long it took."""
 
     def translate(self, texts: Iterable[str], description: str) -> dict[str, str]:
         """Translate texts.
@@ -126,6 +129,7 @@ class CachedEngine:
         return found
 
     def _translate_batch(self, batch: Sequence[str], left: int) -> dict[str, str]:
+        started = time.monotonic()
         try:
             answers = self._engine.translate(batch)
         except PartialTranslationError as error:
@@ -139,6 +143,8 @@ class CachedEngine:
                 "one each",
                 "check the engine",
             )
+        self.seconds += time.monotonic() - started
+        self.words += sum(len(text.split()) for text in batch)
         done = dict(zip(batch, answers, strict=True))
         self._keep(done)
         return done

@@ -85,26 +85,6 @@ def asks_for_language(prompt: str) -> str | None:
     return None
 
 
-def refuse_prompts(items: Sequence[tuple[str, str]]) -> list[str | None]:
-    """Say of English items, before anything is translated, why not to take them.
-
-    Args:
-        items: Prompts and responses.
-
-    Returns:
-        A reason for each, or None.
-    """
-    reasons: list[str | None] = []
-    for prompt, response in items:
-        if not (_is_text(prompt) and _is_text(response)):
-            reasons.append("not valid Unicode")
-        elif not response.strip() or not prompt.strip():
-            reasons.append("empty prompt" if not prompt.strip() else "empty response")
-        else:
-            reasons.append(asks_for_language(prompt))
-    return reasons
-
-
 def refuse_languages(
     texts: Sequence[str], language: str, identifier: LanguageIdentifier, limits: FilterLimits
 ) -> tuple[list[str | None], int]:
@@ -216,12 +196,3 @@ def repetition(text: str) -> float:
         units, size = "".join(units), 6
     runs = [tuple(units[start : start + size]) for start in range(len(units) - size + 1)]
     return 1 - len(set(runs)) / len(runs) if len(runs) >= 10 else 0.0
-
-
-def _is_text(text: str) -> bool:
-    """Whether a text has no half of a surrogate pair, which no file in UTF-8 can hold."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
