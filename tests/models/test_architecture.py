@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from transformers import AutoModelForCausalLM, BloomConfig, FalconConfig, MambaConfig, MptConfig, OPTConfig
 
-from lingraft.errors import ArchitectureError
+from lingraft.errors import ArchitectureError, ModelError
 from lingraft.models.adapters import ADAPTERS
 from lingraft.models.architecture import attention_parameters, final_norm, head, resolve
 from lingraft.models.hooks import capture
@@ -135,6 +135,14 @@ def test_a_departing_model_is_refused() -> None:
     with pytest.raises(ArchitectureError, match="is not the layer's output"):
         resolve(model)
     assert unhooked(model)
+
+
+def test_weights_that_are_no_numbers_are_named(tiny: Any) -> None:
+    model = tiny("gpt2")
+    with torch.no_grad():
+        model.transformer.h[1].mlp.c_fc.bias[3] = torch.nan
+    with pytest.raises(ModelError, match="not finite on a probe of three tokens; expected finite weights"):
+        resolve(model)
 
 
 def test_a_scaled_head_is_refused(tiny: Any) -> None:

@@ -135,9 +135,7 @@ def test_pieces_of_a_batch_add_up() -> None:
         one = AnswerLogs(
             *(getattr(whole, name)[row : row + 1] for name in AnswerLogs.__dataclass_fields__)  # type: ignore[attr-defined]
         )
-        parts.append(
-            combine(compute_terms(OBJECTIVES["clo"], one, 0.1), share=0.5, tokens=3, items=1)
-        )
+        parts.append(combine(compute_terms(OBJECTIVES["clo"], one, 0.1), share=0.5, tokens=3, items=1))
     torch.testing.assert_close(sum(parts), combine(terms, share=0.5, tokens=3, items=1))
 
 
@@ -155,14 +153,22 @@ def test_dpo_equals_trl(tmp_path: Path, byte_bpe_tokenizer: Any) -> None:
         model=model,
         ref_model=reference,
         args=trl.DPOConfig(
-            output_dir=str(tmp_path), use_cpu=True, bf16=False, report_to="none", beta=0.1,
-            gradient_checkpointing=False, max_length=None,
+            output_dir=str(tmp_path),
+            use_cpu=True,
+            bf16=False,
+            report_to="none",
+            beta=0.1,
+            gradient_checkpointing=False,
+            max_length=None,
         ),
         train_dataset=datasets.Dataset.from_list(texts),
         processing_class=byte_bpe_tokenizer,
     )
     batch = trainer.data_collator(
-        [{"prompt_ids": list(r.prompt), "chosen_ids": list(r.chosen), "rejected_ids": list(r.rejected)} for r in rows]
+        [
+            {"prompt_ids": list(r.prompt), "chosen_ids": list(r.chosen), "rejected_ids": list(r.rejected)}
+            for r in rows
+        ]
     )
     model.eval()
     theirs = trainer.compute_loss(model, dict(batch))
@@ -177,7 +183,13 @@ def test_dpo_equals_trl(tmp_path: Path, byte_bpe_tokenizer: Any) -> None:
         found = plain(**forward_inputs(ours_batch))
     lengths = ours_batch["lengths"]
     answers = AnswerLogs(
-        found[:, 0], found[:, 1], initial[:, 0], initial[:, 1], lengths[:, 0], lengths[:, 1], ours_batch["target"]
+        found[:, 0],
+        found[:, 1],
+        initial[:, 0],
+        initial[:, 1],
+        lengths[:, 0],
+        lengths[:, 1],
+        ours_batch["target"],
     )
     # TRL takes the mean over rows; two rows are one item here.
     ours = combine(compute_terms(OBJECTIVES["dpo"], answers, 0.1), share=0.0, tokens=0, items=len(rows))
@@ -185,12 +197,16 @@ def test_dpo_equals_trl(tmp_path: Path, byte_bpe_tokenizer: Any) -> None:
     ours.backward()
     for name, parameter in plain.named_parameters():
         scale = float(expected[name].abs().max())
-        torch.testing.assert_close(parameter.grad, expected[name], rtol=1e-4, atol=1e-5 * scale + 1e-8, msg=name)
+        torch.testing.assert_close(
+            parameter.grad, expected[name], rtol=1e-4, atol=1e-5 * scale + 1e-8, msg=name
+        )
 
 
 def test_odds_equal_trl() -> None:
     """ORPO's loss in TRL, on mean log-probabilities."""
-    orpo = pytest.importorskip("trl.experimental.orpo.orpo_trainer", reason="the extra train is not installed")
+    orpo = pytest.importorskip(
+        "trl.experimental.orpo.orpo_trainer", reason="the extra train is not installed"
+    )
     generator = torch.Generator().manual_seed(2)
     chosen, rejected = (-torch.rand(6, generator=generator) * 4 for _ in range(2))
     tokens = torch.tensor([1, 2, 3, 4, 5, 6])
@@ -198,10 +214,12 @@ def test_odds_equal_trl() -> None:
     class Held:
         beta = 0.1
 
-        class accelerator:  # noqa: N801
+        class accelerator:
             device = "cpu"
 
     losses, *_ = orpo.ORPOTrainer.odds_ratio_loss(Held(), chosen, rejected)
-    rows = AnswerLogs(chosen * tokens, rejected * tokens, None, None, tokens, tokens, torch.ones(6, dtype=torch.bool))
+    rows = AnswerLogs(
+        chosen * tokens, rejected * tokens, None, None, tokens, tokens, torch.ones(6, dtype=torch.bool)
+    )
     cost, _ = odds_ratio(rows, 1.0)
     torch.testing.assert_close(0.1 * cost, losses.abs(), rtol=1e-4, atol=1e-6)

@@ -1,5 +1,6 @@
 """Resolve a model's hook points by the adapter table, and prove on a tiny forward that they are what they say."""
 
+import math
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -8,7 +9,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from lingraft.errors import ArchitectureError
+from lingraft.errors import ArchitectureError, ModelError
 from lingraft.models.adapters import ADAPTERS, Adapter
 from lingraft.models.modelmap import LayerMap, ModelMap
 from lingraft.models.reading import capture_with
@@ -31,6 +32,7 @@ def resolve(model: PreTrainedModel) -> ModelMap:
 
     Raises:
         ArchitectureError: The architecture is not in the table, or this model departs from its row.
+        ModelError: Its weights give NaN.
     """
     found = _RESOLVED.get(model)
     if found is None:
@@ -196,5 +198,11 @@ def _probe(model: PreTrainedModel, found: ModelMap) -> None:
     )
     for what, value, expected in checks:
         gap = float((value - expected).abs().max() / expected.abs().max().clamp_min(1e-6))
+        if not math.isfinite(gap):
+            raise ModelError(
+                f"{type(model).__name__}, whose states are not finite on a probe of three tokens",
+                "finite weights",
+                "use a checkpoint from before its training diverged",
+            )
         if not gap < max(64 * precision, 1e-4):
             raise _refuse(model, f"{what} (relative difference {gap:.1e})")

@@ -39,6 +39,10 @@ class _Rows:
         if self.branched and self.found.alibi:
             self.alibi = _alibi(self.found, batch["position_ids"], dtype)
 
+    def leave(self) -> None:
+        """Let the model attend as it does by itself."""
+        self.branched = False
+
     def options(self, window: int | None) -> dict[str, torch.Tensor]:
         """Return what an attention module with this window is given."""
         if not self.branched:
@@ -56,7 +60,7 @@ def answering(model: Any) -> Iterator[None]:
 
     Inside, `model(**batch)`, with the tensors of a batch of `collation.py`, returns float32 `[rows, 2]`: the sums
     over tokens of the chosen and the rejected answer's log-probabilities, nats. Being the model's forward, it works
-    under wrappers that share the work between processes.
+    under wrappers that share the work between processes. Any other call, as of `generate`, is the model's own.
 
     Args:
         model: A causal LM of a known architecture; it has its own forward back afterwards.
@@ -69,8 +73,12 @@ def answering(model: Any) -> Iterator[None]:
     """
     found = resolve(model)
     rows = _Rows(found)
+    own = model.forward
 
-    def forward(_model: Any, **batch: torch.Tensor) -> torch.Tensor:
+    def forward(_model: Any, *arguments: Any, **batch: Any) -> Any:
+        if "predictors" not in batch:
+            rows.leave()
+            return own(*arguments, **batch)
         rows.take(batch, next(found.embedding.parameters()).dtype)
         # The library makes no mask of its own where it is given one; BLOOM would make its positions from it.
         given = {} if found.alibi else rows.options(None)

@@ -80,6 +80,13 @@ def latest_checkpoint(directory: Path) -> Path | None:
     return max(found, key=lambda path: int(path.name.rsplit("-", 1)[1]), default=None)
 
 
+def cast_forward(precision: str, device_type: str) -> AbstractContextManager[Any]:
+    """Return what casts a forward pass, where the precision asks for it."""
+    if precision == "bf16-autocast":
+        return torch.autocast(device_type, torch.bfloat16)
+    return nullcontext()
+
+
 class StepCallback(TrainerCallback):
     """Switches the body on after `body_after` steps, times steps, and evaluates at the wanted ones."""
 
@@ -184,9 +191,7 @@ class RunTrainer(Trainer):
 
     def casting(self, device_type: str) -> AbstractContextManager[Any]:
         """Return what casts the forward pass, where the precision asks for it."""
-        if self.plan.precision == "bf16-autocast":
-            return torch.autocast(device_type, torch.bfloat16)
-        return nullcontext()
+        return cast_forward(self.plan.precision, device_type)
 
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> torch.Tensor:
         """Take one forward and backward pass; see `set_body` for several processes."""
