@@ -10,6 +10,11 @@ from lingraft.errors import TranslationError
 _BETWEEN = "\n\n"
 """Apertium ends a sentence at an empty line, so that no rule reaches over it."""
 _SPACES = re.compile(r"  +")
+_COMPOUND = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)+|\d+(?:-[^\W\d_]+)+")
+_KNOWN = re.compile(
+    r"(?:self|co|non|anti|pre|post|re|ex|semi|multi|e)-|state-of-the-art$|up-to-date$", re.IGNORECASE
+)
+"""Compounds that Apertium's dictionary may have; of others it runs the words together ("un chicode3años")."""
 
 
 class ApertiumEngine:
@@ -54,7 +59,7 @@ class ApertiumEngine:
         """
         if not sentences:
             return []
-        output = self._run(_BETWEEN.join(" ".join(sentence.split()) for sentence in sentences) + "\n")
+        output = self._run(_BETWEEN.join(_plain(sentence) for sentence in sentences) + "\n")
         answers = output.rstrip("\n").split(_BETWEEN)
         if len(answers) == len(sentences):
             return [_SPACES.sub(" ", answer).strip() for answer in answers]
@@ -88,3 +93,11 @@ class ApertiumEngine:
             "a working Apertium with this language pair",
             "fetch it with `lingraft assets fetch apertium-eng-spa`, or install it with apt-get",
         )
+
+
+def _plain(sentence: str) -> str:
+    """Return a sentence on one line, with blanks for the hyphens of compounds."""
+    return _COMPOUND.sub(
+        lambda match: match[0] if _KNOWN.match(match[0]) else match[0].replace("-", " "),
+        " ".join(sentence.split()),
+    )

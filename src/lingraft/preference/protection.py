@@ -4,6 +4,8 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 
+from lingraft.preference.code_lines import code_lines
+
 BLOCKS = re.compile(
     r"(?ms)^[ \t]*(?P<fence>```+|~~~+)[^\n]*\n.*?(?:^[ \t]*(?P=fence)[^\n]*$|\Z)"
     r"|\$\$.+?\$\$|\\\[.+?\\\]|<(pre|code|script|style)\b[^>]*>.*?</\2>"
@@ -72,7 +74,7 @@ def protected_spans(text: str, *, numbers: bool = False) -> list[tuple[int, int]
     Returns:
         Start and end of each passage, in order, none overlapping.
     """
-    spans = [match.span() for match in BLOCKS.finditer(text)]
+    spans = code_blocks(text)
     for pattern in (SPANS, NUMBERS) if numbers else (SPANS,):
         gaps = _gaps(spans, len(text))
         # The whole text is searched, so that a pattern sees what stands before and after a gap.
@@ -83,8 +85,10 @@ def protected_spans(text: str, *, numbers: bool = False) -> list[tuple[int, int]
 
 
 def code_blocks(text: str) -> list[tuple[int, int]]:
-    """Return start and end of the passages that may go over several lines, in order."""
-    return [match.span() for match in BLOCKS.finditer(text)]
+    """Return start and end of the passages that may go over several lines, in order: fenced, or looking like code."""
+    spans = [match.span() for match in BLOCKS.finditer(text)]
+    gaps = _gaps(spans, len(text))
+    return sorted([*spans, *(span for span in code_lines(text) if _in_one_gap(span, gaps))])
 
 
 def mask_passages(text: str, mask: str, *, numbers: bool = False) -> Masked:
