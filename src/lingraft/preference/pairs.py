@@ -90,7 +90,7 @@ def filter_candidates(
     limits: FilterLimits | None = None,
     maximum_characters: int | None = None,
     instructions: bool = False,
-) -> list[Candidate]:
+) -> tuple[list[Candidate], list[tuple[str, Candidate]]]:
     """Leave out items that would teach something wrong or nothing, each counted under its first reason.
 
     Left out are: items of equal or empty sides, wrong languages, odd lengths and loops (`refuse_translations`), English
@@ -106,7 +106,7 @@ def filter_candidates(
         instructions: The prompts are instructions, which may ask for another output language.
 
     Returns:
-        What is left, in order.
+        What is left, in order, and what is left out, with the reason.
     """
     given = list(candidates)
     items = [candidate.item for candidate in given]
@@ -118,7 +118,7 @@ def filter_candidates(
         reasons = [old or (other and f"english {other}") for old, other in zip(reasons, others, strict=True)]
         counts["translated texts too short to judge their language"] += unjudged
     seen: set[tuple[str, str]] = set()
-    kept = []
+    kept, dropped = [], []
     for candidate, found in zip(given, reasons, strict=True):
         item = candidate.item
         texts = item.english_prompt, item.english_response, item.target_prompt, item.target_response
@@ -133,7 +133,8 @@ def filter_candidates(
             kept.append(candidate)
         else:
             counts[f"left out: {reason}"] += 1
-    return kept
+            dropped.append((reason, candidate))
+    return kept, dropped
 
 
 def split_candidates(

@@ -1,0 +1,79 @@
+"""The page that `clo pairs` leaves: what the items are, what they look like, what was left out and why."""
+
+from collections.abc import Sequence
+
+from lingraft.preference.items import PairedItem
+from lingraft.preference.pairs import PairSplit
+from lingraft.recipes.translating_rejects import Rejected, first_of_each
+from lingraft.reports.figures import histogram
+from lingraft.reports.page import Figure, Paragraph, Section, Table
+from lingraft.reports.result import RunResult
+
+SHOWN, CUT = 12, 240
+"""Items of a table, and characters of a text in it."""
+_COLUMNS = ("id", "English prompt", "target prompt", "English answer", "target answer")
+
+
+def pairing_sections(result: RunResult, split: PairSplit, rejected: Sequence[Rejected]) -> list[Section]:
+    """Lay out the page.
+
+    Args:
+        result: The run's result.
+        split: The items.
+        rejected: Items that were left out.
+
+    Returns:
+        The sections.
+    """
+    metrics = result.metrics
+    lengths = {
+        name: [len(getattr(item, field)) for item in split.training]
+        for name, field in (("English answers", "english_response"), ("target answers", "target_response"))
+    }
+    medians = metrics["median_characters"]
+    told = "; ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in medians.items())
+    sections = [
+        Section(
+            "Items",
+            [
+                Paragraph(str(metrics["what"])),
+                Paragraph(
+                    "They are in a seeded random order, so the first so many are a random sample. Held-out items come "
+                    "from documents of their own, and none of their answers nearly repeats one to train on."
+                ),
+                Figure("Lengths of the answers, in characters.", f"Median characters: {told}.",
+                       histogram(lengths, x_label="characters of an answer")),
+            ],
+        ),
+        Section("To train on", [_table("The first items", split.training)]),
+    ]  # fmt: skip
+    if split.held_out:
+        sections.append(Section("Held out", [_table("The first held-out items", split.held_out)]))
+    if rejected:
+        rows = [
+            (one.reason, one.id, *(_cut(text or "-") for text in _texts(one)))
+            for one in first_of_each(rejected)
+        ]
+        table = Table("One item for each reason; all are in rejects.jsonl", ("reason", *_COLUMNS), rows)
+        sections.append(Section("Left out", [table]))
+    return sections
+
+
+def _table(caption: str, items: Sequence[PairedItem]) -> Table:
+    shown = items[:SHOWN]
+    rows = [(item.id, *(_cut(text) for text in _texts(item))) for item in shown]
+    return Table(f"{caption}, {len(shown)} of {len(items):,}", _COLUMNS, rows)
+
+
+def _texts(item: PairedItem | Rejected) -> tuple[str, str, str, str]:
+    return (
+        item.english_prompt,
+        item.target_prompt or "",
+        item.english_response,
+        item.target_response or "",
+    )
+
+
+def _cut(text: str) -> str:
+    flat = " ".join(text.split())
+    return flat if len(flat) <= CUT else flat[:CUT] + " ..."
