@@ -1,0 +1,168 @@
+"""What a merge leaves beside its weights: result, recipe, model card and report."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lingraft.files import write_text
+from lingraft.preference.merging import MergePlan
+from lingraft.reports.page import Paragraph, Section, Table, write_page
+from lingraft.reports.result import InputRevision, RunResult, collect_provenance, write_recipe, write_result
+
+NO_TOKENIZER = "no tokenizer was found beside the weights: the result has none"
+
+
+@dataclass(frozen=True, slots=True)
+class Merge:
+    """A merge that was carried out.
+
+    Attributes:
+        kind: The verb.
+        plan: What was done with every tensor.
+        options: All options of the command.
+        inputs: What was read.
+        carried: Files copied from one input.
+        files_from: That input's role.
+        seconds: How long it took.
+    """
+
+    kind: str
+    plan: MergePlan
+    options: Mapping[str, Any]
+    inputs: tuple[InputRevision, ...]
+    carried: tuple[str, ...]
+    files_from: str
+    seconds: float
+
+    def warnings(self) -> list[str]:
+        """Return what the user should know, a line each."""
+        lacking = not any(name.startswith(("tokenizer", "vocab")) for name in self.carried)
+        return [*self.plan.warnings, *([NO_TOKENIZER] if lacking else [])]
+
+
+def merge_result(merge: Merge) -> RunResult:
+    """Return what `result.json` holds: tensors, parameters and bytes by where they come from."""
+    origins = merge.plan.origins()
+    return RunResult(
+        kind=f"merge {merge.kind}",
+        metrics={
+            "tensors": len(merge.plan.tensors),
+            "bytes": merge.plan.bytes,
+            "config_from": merge.plan.first,
+            "tokenizer_from": merge.files_from,
+            "warnings": merge.warnings(),
+            "seconds": round(merge.seconds, 2),
+        },
+        counts={
+            **{
+                what: {origin: entry[what] for origin, entry in origins.items()}
+                for what in ("tensors", "parameters", "bytes")
+            },
+            "dtypes": merge.plan.dtypes(),
+        },
+        inputs=merge.inputs,
+        files={"checkpoint": ".", "report": "report.html", "recipe": "recipe.yaml"},
+        provenance=collect_provenance(),
+    )
+
+
+def merge_lines(result: RunResult) -> list[str]:
+    """Return what a person reads of a merge.
+
+    Args:
+        result: Of the merge.
+
+    Returns:
+        A line an origin, then dtypes, carried files and warnings.
+    """
+    counts, metrics = result.counts, result.metrics
+    width = max(len(origin) for origin in counts["tensors"])
+    dtypes = ", ".join(counts["dtypes"])
+    return [
+        f"{metrics['tensors']:,} tensors, {metrics['bytes'] / 2**20:,.1f} MiB, {dtypes}",
+        *(
+            f"  {origin:<{width}}  {number:>6,} tensors {counts['bytes'][origin] / 2**20:>10,.1f} MiB"
+            for origin, number in counts["tensors"].items()
+        ),
+        f"config from {metrics['config_from']}; tokenizer, chat template and generation config from"
+        f" {metrics['tokenizer_from']}",
+        *(f"warning: {line}" for line in metrics["warnings"]),
+    ]
+
+
+def write_merge_pages(directory: Path, merge: Merge, result: RunResult) -> None:
+    """Write recipe.yaml, README.md, report.html and result.json.
+
+    Args:
+        directory: Of the checkpoint.
+        merge: What was done.
+        result: Its result.
+
+    Raises:
+        OutputError: The disk is full, or the directory cannot be written.
+    """
+    write_recipe(
+        directory,
+        {"merge": merge.kind, **merge.options},
+        provenance=result.provenance,
+        inputs=result.inputs,
+    )
+    write_text(directory / "README.md", _model_card(merge, result))
+    write_page(
+        directory / "report.html",
+        _sections(merge),
+        title=f"Merged checkpoint: {merge.kind}",
+        summary=" ".join(merge_lines(result)[:1]) + " " + _summary(result),
+        result=result,
+    )
+    write_result(directory, result)
+
+
+def _summary(result: RunResult) -> str:
+    return "; ".join(f"{number:,} {origin}" for origin, number in result.counts["tensors"].items()) + "."
+
+
+def _sections(merge: Merge) -> list[Section]:
+    """Where the tensors come from, in total and layer by layer."""
+    origins = [
+        (origin, entry["tensors"], entry["parameters"], entry["bytes"] / 2**20)
+        for origin, entry in merge.plan.origins().items()
+    ]
+    layers: dict[int | None, dict[str, int]] = {}
+    for tensor in merge.plan.tensors:
+        entry = layers.setdefault(tensor.layer, {})
+        entry[tensor.origin] = entry.get(tensor.origin, 0) + 1
+    rows = [
+        ("outside the layers" if layer is None else f"layer {layer}", sum(entry.values()), ", ".join(entry))
+        for layer, entry in sorted(layers.items(), key=lambda item: (item[0] is None, item[0] or 0))
+    ]
+    return [
+        Section(
+            "Where the weights come from",
+            [
+                *(Paragraph(line, warning=True) for line in merge.warnings()),
+                Table("Tensors by origin", ("origin", "tensors", "parameters", "MiB"), origins, digits=1),
+                Table("Layer by layer", ("part", "tensors", "origin"), rows),
+            ],
+        ),
+        Section(
+            "Files carried over",
+            [Paragraph(f"From {merge.files_from}: {', '.join(merge.carried) or 'none'}.")],
+        ),
+    ]
+
+
+def _model_card(merge: Merge, result: RunResult) -> str:
+    """Return the text of the checkpoint's README.md."""
+    inputs = "\n".join(f"- {item.role}: `{item.reference}` ({item.revision})" for item in result.inputs)
+    origins = "\n".join(f"- {origin}: {number:,}" for origin, number in result.counts["tensors"].items())
+    warnings = "".join(f"\nNote: {line}.\n" for line in merge.warnings())
+    return (
+        f"# A merged model ({merge.kind})\n\n"
+        f"Made by lingraft {result.provenance.lingraft} without training. Config and tensor names are those of"
+        f" {merge.plan.first}, tokenizer, chat template and generation config those of {merge.files_from}.\n\n"
+        f"Inputs:\n\n{inputs}\n\nTensors by origin:\n\n{origins}\n{warnings}\n"
+        f"Command:\n\n    {result.provenance.command}\n\n"
+        "The licences of all inputs apply to this checkpoint.\n"
+    )
