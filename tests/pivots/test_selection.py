@@ -25,7 +25,6 @@ from lingraft.pivots.selection_passes import Reading, shard_records
 from lingraft.pivots.selection_ranking import COLUMNS, pack_language, prune, unpack_language
 from lingraft.pivots.task_file import write_word_task
 from lingraft.pivots.wordtask import WordItem, WordTask
-from lingraft.recipes import selecting
 from lingraft.recipes.selecting import run_selecting
 from lingraft.recipes.selecting_inputs import SelectOptions, read_pivot_set
 

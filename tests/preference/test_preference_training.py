@@ -20,7 +20,7 @@ from lingraft.preference.collation import ItemDataset, collate, encode_items
 from lingraft.preference.losses import OBJECTIVES, AnswerLogs, combine, compute_terms
 from lingraft.preference.plan import PreferencePlan
 from lingraft.preference.policies import learning_parameters, low_resource_warning
-from lingraft.preference.references import initial_logs
+from lingraft.preference.references import item_logs
 from lingraft.preference.shared_prompt import answering
 from lingraft.preference.training import train_preference
 from lingraft.training.packing import block_order
@@ -134,7 +134,7 @@ def test_references_are_the_initial_models() -> None:
     encoded, _ = encode_items(items(), WordFormat(), OBJECTIVES["clo"], longest=32)
     model = tiny_llama()
     with answering(model):
-        found = initial_logs(model, encoded)
+        found = item_logs(model, encoded)
     for item, logs in zip(encoded, found, strict=True):
         with torch.no_grad():
             plain = [[float(part) for part in separate_logs(model, row)] for row in item.rows]

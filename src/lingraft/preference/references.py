@@ -20,7 +20,7 @@ TOKENS_TOGETHER = 2048
 
 
 @torch.no_grad()
-def initial_logs(
+def item_logs(
     model: Any,
     items: Sequence[EncodedItem],
     *,
@@ -76,7 +76,7 @@ def kept_logs(
         compute: What computes.
 
     Returns:
-        As `initial_logs`.
+        As `item_logs`.
     """
     if file is not None and file.exists():
         flat = load_file(file)["logs"]

@@ -17,7 +17,7 @@ from lingraft.preference.collation import EncodedItem, Format, ItemDataset, enco
 from lingraft.preference.items import PairedItem, write_items
 from lingraft.preference.plan import PreferencePlan
 from lingraft.preference.policies import learning_parameters
-from lingraft.preference.references import initial_logs, kept_logs
+from lingraft.preference.references import item_logs, kept_logs
 from lingraft.preference.shared_prompt import answering
 from lingraft.preference.trainer import PreferenceTrainer
 from lingraft.training.allocation import kept_memory
@@ -194,7 +194,7 @@ def _references(
     with arguments.main_process_first(local=False, desc="log-probabilities of the initial model"):
         file = None if output_dir is None else output_dir / REFERENCES
         return kept_logs(
-            file, encoded, lambda: initial_logs(model, encoded, casting=casting, progress=progress)
+            file, encoded, lambda: item_logs(model, encoded, casting=casting, progress=progress)
         )
 
 
