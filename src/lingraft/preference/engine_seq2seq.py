@@ -88,7 +88,10 @@ class Seq2SeqEngine:
                 "a sequence-to-sequence model and the tokenizer it was trained with",
                 "check the model",
             ) from error
-        answers = self._tokenizer.batch_decode(produced, skip_special_tokens=True)
+        # Not every tokenizer counts its language tokens among the special ones.
+        forced = self._options.get("forced_bos_token_id")
+        kept = [[token for token in row if token != forced] for row in produced.tolist()]
+        answers = self._tokenizer.batch_decode(kept, skip_special_tokens=True)
         return join_parts([len(row) for row in cut], answers)
 
     def _size(self, text: str) -> int:

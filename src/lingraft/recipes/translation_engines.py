@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lingraft.assets.catalog import FetchedAsset, fetch_asset, find_asset, is_asset_name
-from lingraft.corpora.reading import read_documents
+from lingraft.corpora.reading import find_files, read_documents
 from lingraft.errors import AssetError, ConfigError, TranslationError
 from lingraft.files import sha256_of
 from lingraft.preference.engine_apertium import ApertiumEngine
@@ -235,12 +235,13 @@ def _endpoint(reference: str, target_language: str, options: EngineOptions) -> O
 def _parallel(reference: str, target_language: str, options: EngineOptions) -> OpenedEngine:
     """Open a file of texts with their translations, looked up whole; a row may lack the translation."""
     source, target = ("1", "2") if ".tsv" in Path(reference).suffixes else ("source", "target")
-    rows = read_documents(reference, text_field=source)
+    files = find_files(reference)
+    rows = read_documents(files, text_field=source)
     pairs = ((row.text, row.meta.get(target)) for row in rows)
     engine = ParallelEngine(
         ((text, translation) for text, translation in pairs if isinstance(translation, str)),
         name=f"parallel:{reference}",
-        version=f"sha256:{sha256_of(Path(reference))}",
+        version=" ".join(f"sha256:{sha256_of(Path(file))}" for file in files),
         licence=options.licence or UNSTATED,
         source_language=options.source_language,
         target_language=target_language,
