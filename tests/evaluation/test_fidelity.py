@@ -92,6 +92,15 @@ def test_what_can_be_told() -> None:
         score_fidelity(swahili, "sw", Marked(), prompts=["a", "b"])
 
 
+def test_echoes_are_counted_and_judged_like_others() -> None:
+    prompts = ["Schreibe, bitte: EINE\nGröße von fünf Wörtern!", "Wie geht das?", "a"]
+    answers = ["de: hier\ngröße von  fünf wörtern", "Wie geht das denn nun?", "a"]
+    found = score_fidelity(answers, "de", Marked(), prompts=prompts, minimum_words=1)
+    assert [verdict.echo for verdict in found.verdicts] == [True, False, False]
+    assert found.summary()["echoes"] == 1
+    assert score_fidelity(answers, "de", Marked()).summary()["echoes"] == 0
+
+
 def test_unspaced_languages_are_judged_by_letters() -> None:
     answers = ["ja:今日は天気がとても良いですね", "ja:はい", "ja:文書を開いて、ページを選び download します"]
     found = score_fidelity(answers, "ja", Marked())

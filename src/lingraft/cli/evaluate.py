@@ -1,15 +1,16 @@
-"""`lingraft eval`: measure a model on text."""
+"""`lingraft eval`: measure a model on text, on answers, on tasks."""
 
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+# Imported for the verbs that they add.
+from lingraft.cli import eval_fidelity, eval_tasks  # noqa: F401
+from lingraft.cli.eval_options import app
 from lingraft.cli.output import JsonOption, print_result, prints_to_stderr
 
-app = typer.Typer(
-    name="eval", help="Measure a model.", no_args_is_help=True, rich_markup_mode=None, add_completion=False
-)
+__all__ = ["app", "bpb"]
 
 BPB_EPILOG = """\b
 Examples:
@@ -19,11 +20,6 @@ Examples:
 \b
 Bits per UTF-8 byte of the same text can be compared between tokenizers, perplexities cannot.
 Every byte is counted once; each line of a .txt file is a document, scored alone."""
-
-
-@app.callback()
-def evaluate() -> None:
-    """Measure a model."""
 
 
 @app.command(epilog=BPB_EPILOG)

@@ -125,6 +125,23 @@ def answer_batches(
         yield dict(zip(numbers, texts, strict=True))
 
 
+def check_prompts(
+    model: PreTrainedModel, format: AnswerFormat, prompts: Sequence[str], max_new_tokens: int
+) -> None:
+    """Refuse prompts that `greedy_answers` would refuse, before anything is written.
+
+    Args:
+        model: A causal LM.
+        format: How a prompt becomes tokens.
+        prompts: The prompts.
+        max_new_tokens: Most tokens of an answer.
+
+    Raises:
+        ConfigError: A prompt and its answer do not fit into the model's context, or a prompt has no token.
+    """
+    _check_lengths(model, [format.prompt_ids(prompt) for prompt in prompts], prompts, max_new_tokens)
+
+
 @torch.no_grad()
 def greedy_ids(
     model: PreTrainedModel,

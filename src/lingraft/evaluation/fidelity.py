@@ -51,11 +51,13 @@ class Verdict:
         languages: The language of each line that was judged.
         foreign: Words that cannot be the language's; empty where words were not judged.
         skipped: Why nothing was judged, or "".
+        echo: Whether a line of it is a line of the prompt again, which says little of the model's language.
     """
 
     languages: tuple[str, ...]
     foreign: tuple[str, ...]
     skipped: str
+    echo: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +126,7 @@ class Fidelity:
             "word_rule": self.word_rule,
             "lines_right": None if not self.judged else _mean(self.line_share),
             "line_languages": self.line_languages,
+            "echoes": sum(verdict.echo for verdict in self.verdicts),
         }
 
 
@@ -148,7 +151,8 @@ def score_fidelity(
         answers: The answers.
         language: ISO 639-1 code of what they should be in.
         identifier: What identifies languages.
-        prompts: The prompt of each answer, whose words are not foreign in it.
+        prompts: The prompt of each answer, whose words are not foreign in it. With them echoes are counted: answers
+            that repeat a line of their prompt pass all the same (the benchmark does not look).
         allowed: More words that are not foreign, in any answer.
         accepted: More codes that count as the language (`nn` for `nb`).
         english_words: English words in lower case, for the paper's word rule.
@@ -182,7 +186,8 @@ def score_fidelity(
         if foreign is not None:
             word_pass[number] = float(not foreign)
         skipped = "" if codes else SHORT if letters(answer) else EMPTY
-        verdicts.append(Verdict(codes, tuple(foreign or ()), skipped))
+        echo = prompts is not None and _repeats(prompts[number], answer)
+        verdicts.append(Verdict(codes, tuple(foreign or ()), skipped, echo))
     rule = word_rule(language, with_list=english_words is not None)
     return Fidelity(language, line_pass, line_share, word_pass, tuple(verdicts), rule)
 
@@ -238,6 +243,15 @@ def _judged_lines(answer: str, language: str, minimum_words: int, minimum_letter
 
 def _words(prompt: str) -> set[str]:
     return {run for run, _script in script_runs(prompt)}
+
+
+def _repeats(prompt: str, answer: str) -> bool:
+    """Whether the two share a line of five letters or more, but for white space, punctuation and case."""
+    asked, said = (
+        {"".join(filter(str.isalpha, line.casefold())) for line in text.splitlines()}
+        for text in (prompt, answer)
+    )
+    return any(len(line) >= 5 for line in asked & said)
 
 
 def _mean(values: NDArray[np.float64]) -> float:

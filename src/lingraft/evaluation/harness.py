@@ -1,22 +1,26 @@
-"""lm-eval on a loaded model: the only file that imports it (extra `eval`)."""
+"""lm-eval on a loaded model (extra `eval`)."""
 
-import contextlib
 import copy
-import importlib
-import io
-import logging
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lingraft.errors import ConfigError, LingraftError, MissingExtraError
+from lingraft.errors import ConfigError
 from lingraft.evaluation.harness_calls import Around, Before, SurroundedCalls
 from lingraft.evaluation.harness_results import HarnessResult, read_result
+from lingraft.evaluation.harness_tasks import (
+    Task,
+    harness_library,
+    load_tasks,
+    quiet,
+    quiet_log,
+    task_name,
+    unusable_tasks,
+)
 from lingraft.models.loading import LoadedModel
 
-Task = str | Mapping[str, Any]
-"""A name, the path of a YAML file, or a task's configuration as lm-eval's YAML holds it."""
+__all__ = ["Task", "evaluate_tasks", "harness_lm", "read_contexts", "run_harness"]
 
 
 def harness_lm(
@@ -52,7 +56,7 @@ def harness_lm(
         MissingExtraError: lm-eval is missing.
         ConfigError: The tokenizer has no eos token, or the batch size is below one.
     """
-    base = _library("lm_eval.models.huggingface").HFLM
+    base = harness_library("lm_eval.models.huggingface").HFLM
     tokenizer = loaded.tokenizer
     if getattr(tokenizer, "eos_token_id", None) is None:
         raise ConfigError(
@@ -64,7 +68,7 @@ def harness_lm(
         # lm-eval would give the user's own tokenizer one.
         tokenizer = copy.deepcopy(tokenizer)
     surrounded = type("HarnessLM", (SurroundedCalls, base), {})
-    with _no_warnings():
+    with quiet_log():
         lm: Any = surrounded(
             pretrained=loaded.model,
             backend="causal",
@@ -113,10 +117,10 @@ def evaluate_tasks(
         MissingExtraError: lm-eval is missing.
         ConfigError: A task is unknown or cannot be loaded or filled in.
     """
-    templates = _library("jinja2").TemplateError
-    evaluate = _library("lm_eval.evaluator").evaluate
-    with _quiet(lm.progress):
-        loaded = _load(tasks, include_path, num_fewshot, generation, seed)
+    templates = harness_library("jinja2").TemplateError
+    evaluate = harness_library("lm_eval.evaluator").evaluate
+    with quiet(lm.progress):
+        loaded = load_tasks(tasks, include_path, num_fewshot, generation, seed)
         lm.counts.clear()
         try:
             found = evaluate(
@@ -128,7 +132,7 @@ def evaluate_tasks(
                 fewshot_as_multiturn=chat_template,
             )
         except templates as error:
-            raise _no_task(tasks, error) from error
+            raise unusable_tasks(tasks, error) from error
     return read_result(found, lm.counts)
 
 
@@ -196,11 +200,13 @@ def read_contexts(
         MissingExtraError: lm-eval is missing.
         ConfigError: The task is unknown or cannot be loaded or filled in, or is a group.
     """
-    templates = _library("jinja2").TemplateError
-    with _quiet(lm.progress):
-        found = list(_load([task], include_path, num_fewshot, None, seed)["tasks"].values())
+    templates = harness_library("jinja2").TemplateError
+    with quiet(lm.progress):
+        found = list(load_tasks([task], include_path, num_fewshot, None, seed)["tasks"].values())
         if len(found) != 1:
-            raise ConfigError(f"{_name(task)}, a group of {len(found)} tasks", "one task", "name one of them")
+            raise ConfigError(
+                f"{task_name(task)}, a group of {len(found)} tasks", "one task", "name one of them"
+            )
         try:
             found[0].build_all_requests(
                 limit=limit,
@@ -212,83 +218,5 @@ def read_contexts(
                 tokenizer_name=lm.tokenizer_name if chat_template else "",
             )
         except templates as error:
-            raise _no_task([task], error) from error
+            raise unusable_tasks([task], error) from error
     return {(int(one.doc_id), int(one.idx)): str(one.args[0]) for one in found[0].instances}
-
-
-def _load(
-    tasks: Sequence[Task],
-    include_path: Path | None,
-    num_fewshot: int | None,
-    generation: Mapping[str, Any] | None,
-    seed: int,
-) -> Any:
-    """Load tasks as lm-eval's `simple_evaluate` does, which also seeds all generators of the process."""
-    manager = _library("lm_eval.tasks").TaskManager
-    if not tasks:
-        raise ConfigError("no task", "at least one", "name a task")
-    specs = [task if isinstance(task, str) else dict(task) for task in tasks]
-    try:
-        try:
-            # Reading the thousands of built-in tasks takes seconds; one's own are found without them.
-            loaded = manager(include_path=include_path, include_defaults=False).load(specs)
-        except KeyError:
-            loaded = manager(include_path=include_path).load(specs)
-    except Exception as error:
-        raise _no_task(tasks, error) from error
-    for task in loaded["tasks"].values():
-        if generation and task.get_config("output_type") == "generate_until":
-            task.set_config(key="generation_kwargs", value=dict(generation), update=True)
-        default = task.get_config("num_fewshot")
-        if num_fewshot is not None and default != 0:
-            task.set_config(key="num_fewshot", value=num_fewshot)
-        elif default is None:
-            task.set_config(key="num_fewshot", value=0)
-        task.set_fewshot_seed(seed=seed)
-    return loaded
-
-
-def _no_task(tasks: Sequence[Task], error: Exception) -> LingraftError:
-    names = ", ".join(map(_name, tasks))
-    # A KeyError shows its message in quotes.
-    said = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
-    first = next((line.strip() for line in said.splitlines() if line.strip()), "")
-    return ConfigError(
-        f"--tasks {names}: {type(error).__name__}: {first[:200]}",
-        "tasks that lm-eval knows, or finds in the directory of one's own, with data that can be read",
-        "correct the name, the file or the connection (lm-eval ls tasks lists what there is)",
-    )
-
-
-def _name(task: Task) -> str:
-    return task if isinstance(task, str) else str(task.get("task", "a configuration"))
-
-
-def _library(name: str) -> Any:
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        # lm-eval itself, or one of what its extra `hf` brings.
-        missing = (error.name or "lm_eval").partition(".")[0]
-        raise MissingExtraError(missing, "eval", "evaluation with lm-eval") from error
-
-
-@contextlib.contextmanager
-def _quiet(shown: bool) -> Iterator[None]:
-    """Hold back bars, notes and prints, for which lm-eval and its libraries have no switch."""
-    if shown:
-        yield
-        return
-    with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()), _no_warnings():
-        yield
-
-
-@contextlib.contextmanager
-def _no_warnings() -> Iterator[None]:
-    logger = logging.getLogger("lm_eval")
-    before = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(before)
