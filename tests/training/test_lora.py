@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import GPT2Config, GPT2LMHeadModel
+from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
 from lingraft.errors import ConfigError, MissingExtraError, ModelError
 from lingraft.models.architecture import attention_parameters
@@ -205,6 +205,43 @@ def test_an_adapter_with_a_tokenizer_of_its_own(saved, unigram_tokenizer):
     _, adapter, _, _ = saved()
     unigram_tokenizer.save_pretrained(adapter)
     assert load_adapter_merged(adapter).tokenizer.eos_token == "</s>"
+
+
+@pytest.mark.parametrize(
+    ("tied", "options"),
+    [
+        (True, {"use_dora": True}),
+        (True, {"use_rslora": True, "rank_pattern": {"v_proj": 5}, "alpha_pattern": {"v_proj": 3}}),
+        (False, {"modules_to_save": ["lm_head"]}),
+        (False, {"target_modules": ["q_proj", "embed_tokens"]}),
+        (False, {"target_modules": ["q_proj", "lm_head"]}),
+        (True, {"bias": "all"}),
+    ],
+)
+def test_adapters_that_others_made(tied, options, saved, tmp_path):
+    base, _, _, _ = saved("qwen2", tied=tied)
+    model = AutoModelForCausalLM.from_pretrained(base)
+    config = {"r": 2, "lora_alpha": 4, "target_modules": ["q_proj", "v_proj"], "task_type": "CAUSAL_LM"}
+    wrapped = peft.get_peft_model(model, peft.LoraConfig(**config | options)).eval()
+    with torch.no_grad():
+        for parameter in wrapped.parameters():
+            if parameter.requires_grad:
+                parameter.add_(0.1 * torch.randn(parameter.shape))
+    wrapped.save_pretrained(tmp_path / "other")
+    loaded = load_adapter_merged(tmp_path / "other")
+    torch.testing.assert_close(logits(loaded.model), logits(wrapped), atol=3e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("end", ["embed_tokens", "lm_head"])
+def test_lora_on_one_of_two_tied_matrices(end, saved, tmp_path):
+    """Peft would merge it into both and say nothing."""
+    base, _, _, _ = saved("qwen2", tied=True)
+    config = peft.LoraConfig(r=2, target_modules=["q_proj", end], task_type="CAUSAL_LM")
+    peft.get_peft_model(AutoModelForCausalLM.from_pretrained(base), config).save_pretrained(
+        tmp_path / "other"
+    )
+    with pytest.raises(ModelError, match="embeddings that are the head too"):
+        load_adapter_merged(tmp_path / "other")
 
 
 def test_a_checkpoint_beside_its_adapter_config_is_a_checkpoint(saved):

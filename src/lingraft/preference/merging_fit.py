@@ -163,6 +163,8 @@ def config_warnings(first: Checkpoint, others: Iterable[Checkpoint]) -> list[str
     for other in others:
         fields = _config_differences(first, other)
         if fields:
-            said = ", ".join(f"{field} {values[0]} and {values[1]}" for field, values in fields.items())
+            said = ", ".join(
+                f"{field} {str(values[0])[:60]} and {str(values[1])[:60]}" for field, values in fields.items()
+            )
             lines.append(f"the configs of {first.role} and {other.role} differ: {said}")
     return lines

@@ -134,8 +134,17 @@ def merge_lora(peft_model: Any) -> PreTrainedModel:
         The transformers model that was wrapped.
 
     Raises:
-        ModelError: A LoRA weight or a merged weight is NaN or infinite (both are named).
+        ModelError: A LoRA weight or a merged weight is NaN or infinite (both are named), or LoRA is on one of two tied
+            matrices, where merging would change the other too.
     """
+    base = peft_model.get_base_model()
+    ends = [base.get_input_embeddings(), base.get_output_embeddings()]
+    if ends[0].weight is getattr(ends[1], "weight", None) and any(hasattr(end, "base_layer") for end in ends):
+        raise ModelError(
+            "LoRA weights on embeddings that are the head too, which merging would change along with them",
+            "LoRA on the layers, or an untied model",
+            "use this adapter unmerged, or untie the base model first",
+        )
     for name, parameter in peft_model.named_parameters():
         if ".lora_" in name:
             _require_finite(name, parameter)
@@ -201,6 +210,8 @@ def load_adapter_merged(
     with one_line(str(directory), f"LoRA adapter of {reference}"), _no_warnings():
         wrapped = peft.PeftModel.from_pretrained(loaded.model, str(directory), local_files_only=True)
         applied = set(peft.get_peft_model_state_dict(wrapped, save_embedding_layers=False))
+        # Whole matrices that were trained along with LoRA are stored under the model's own names.
+        applied |= stored & set(wrapped.state_dict())
     if stray := sorted(stored ^ applied):
         raise ModelError(
             f"{len(stray)} tensors of {directory} and of the LoRA weights that its config gives {reference} do not"
