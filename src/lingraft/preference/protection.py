@@ -15,12 +15,13 @@ BLOCKS = re.compile(
 SPANS = re.compile(
     r"""
     (?P<ticks>`{1,3})[^`\n]+(?P=ticks)                                  # inline code
-    | \\\([^\n]+?\\\)                                                   # an inline formula
+    | \\\([^\n]+?\\\) | \\\[[^\n]+?\\\] | \$\$[^\n]+?\$\$                    # formulas
+    | <(?P<tag>pre|code|script|style)\b[^>\n]*>[^\n]*?</(?P=tag)>
     | \b(?:https?|ftp|file)://[^\s<>"'`]*[^\s<>"'`.,;:!?)\]}*_]
     | \bwww\.[^\s<>"'`]*[^\s<>"'`.,;:!?)\]}*_]
     | \b[\w.+-]+@[\w-]+(?:\.[\w-]+)*\.[A-Za-z]{2,}\b
     | </?[A-Za-z][\w:-]*(?:\s[^<>\n]*)?/?>
-    | &(?:[A-Za-z]+|\#\d+|\#x[0-9A-Fa-f]+);
+    | &(?:[A-Za-z][a-z]{1,30}\d{0,2}|\#\d+|\#x[0-9A-Fa-f]+);
     | \{\{[^{}\n]*\}\} | \{%[^{}\n]*%\} | \$?\{[^{}\n]*\}
     | (?<![\d%])%(?:\([A-Za-z_]\w*\)|\d+\$)?[-+0\#]?\d*(?:\.\d+)?[sdifuxXeEgGcr](?![A-Za-z])
     | ⟦[^⟦⟧\n]*⟧ | \[\s*\d+\s*\]                                        # what looks like our own masks
@@ -85,8 +86,8 @@ def protected_spans(text: str, *, numbers: bool = False) -> list[tuple[int, int]
 
 
 def code_blocks(text: str) -> list[tuple[int, int]]:
-    """Return start and end of the passages that may go over several lines, in order: fenced, or looking like code."""
-    spans = [match.span() for match in BLOCKS.finditer(text)]
+    """Return start and end of the passages that go over several lines, in order: fenced, or looking like code."""
+    spans = [match.span() for match in BLOCKS.finditer(text) if "\n" in match[0]]
     gaps = _gaps(spans, len(text))
     return sorted([*spans, *(span for span in code_lines(text) if _in_one_gap(span, gaps))])
 

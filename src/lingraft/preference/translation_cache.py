@@ -101,7 +101,7 @@ class TranslationCache:
         except sqlite3.Error as error:
             raise self._broken(error) from error
 
-    def __len__(self) -> int:
+    def size(self) -> int:
         """Return how many translations there are, of all engines."""
         return int(self._base.execute("select count(*) from translations").fetchone()[0])
 
