@@ -23,7 +23,7 @@ Sources, one of:
                                   A libreoffice-help-LANG asset, or lines of document, id, English, target (tabs
                                   between; ids of headings begin with hd) in a .tsv file or a directory's pairs.tsv
   --parallel                      continuations: the prompt is a line, the answer the next one. Blank lines in both
-                                  files end a document; without any, stretches of 100 lines take their place
+                                  files end a document; without any, stretches of 40 lines take their place
 Held-out items come from documents of their own. Headings and lines are no questions: with
   --english-wording 'Explain: {prompt}' --target-wording 'Erkläre: {prompt}' they can be worded as some.
 Leaves pairs.jsonl for `lingraft clo train`, heldout.jsonl, rejects.jsonl (each item left out, with its reason),

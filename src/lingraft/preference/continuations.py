@@ -14,7 +14,7 @@ from lingraft.errors import CorpusError
 from lingraft.preference.aligned import PROMPT, Candidate, Wording
 from lingraft.preference.items import PairedItem
 
-BLOCK_LINES = 100
+BLOCK_LINES = 40
 """Our choice: so many lines stand for a document where no blank line ends one."""
 BLANK = ("", "")
 Line = tuple[str, str] | None

@@ -1,7 +1,7 @@
 """From candidates to paired items: translations beside their originals, filters with reasons, a split by document."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,8 +35,8 @@ class PairSplit:
 
 def pair_translations(
     english: InstructionFile, translated: InstructionFile, target_language: str, *, counts: Counter[str]
-) -> list[Candidate]:
-    """Put every English instruction to its translation, by id where both files have ids, else by their order.
+) -> tuple[list[Candidate], list[Instruction]]:
+    """Put every English instruction beside its translation: by id where both have ids, else by the order of rows.
 
     Args:
         english: The English instructions.
@@ -45,13 +45,14 @@ def pair_translations(
         counts: Gets the instructions that give no item, by reason.
 
     Returns:
-        A candidate for each instruction that has a translation; each is a document of its own.
+        A candidate for each instruction that has a translation, each a document of its own; and the instructions that
+        have none.
 
     Raises:
         CorpusError: There are no ids to go by and the files differ in their number of rows, or no instruction has a
             translation.
     """
-    by_id = english.has_ids and translated.has_ids
+    by_id = matched_by_id(english, translated)
     if not by_id and english.rows != translated.rows:
         raise CorpusError(
             f"{english.name} with {english.rows:,} rows and {translated.name} with {translated.rows:,}",
@@ -63,12 +64,13 @@ def pair_translations(
         return instruction.id if by_id else instruction.row
 
     others = {key(instruction): instruction for instruction in translated.instructions}
-    candidates = []
+    candidates, missing = [], []
     for instruction in english.instructions:
         counts["instructions"] += 1
         other = others.get(key(instruction))
         if other is None:
             counts["no item: missing translation"] += 1
+            missing.append(instruction)
             continue
         texts = instruction.prompt, instruction.response, other.prompt, other.response
         name = instruction.id or str(instruction.row + 1)
@@ -79,7 +81,12 @@ def pair_translations(
             "the same ids in both" if by_id else "translated rows in the places of their originals",
             "give the translation of this very file",
         )
-    return candidates
+    return candidates, missing
+
+
+def matched_by_id(english: InstructionFile, translated: InstructionFile) -> bool:
+    """Whether the rows of two files are known by their ids: each row of both has one of its own."""
+    return english.has_ids and translated.has_ids
 
 
 def filter_candidates(
@@ -168,18 +175,20 @@ def split_candidates(
     chance = np.random.default_rng(seed)
     documents = list(dict.fromkeys(candidate.document for candidate in candidates))
     documents = [documents[place] for place in chance.permutation(len(documents)).tolist()]
-    sizes = Counter(candidate.document for candidate in candidates)
-    if is_held_out is not None:
-        apart = {name for name in documents if is_held_out(name)}
-    else:
-        apart = set()
-        # Some will be left out as near-duplicates: a reserve of a half.
-        while documents and sum(sizes[name] for name in apart) < held_out * 1.5:
-            apart.add(documents.pop())
     order = [candidates[place] for place in chance.permutation(len(candidates)).tolist()]
-    training = [candidate.item for candidate in order if candidate.document not in apart]
-    pool = [candidate.item for candidate in order if candidate.document in apart] if held_out else []
-    fresh = _without_near_duplicates(pool, training)
+    sizes = Counter(candidate.document for candidate in candidates)
+    apart = {name for name in documents if is_held_out is not None and is_held_out(name)}
+    # Some are left out as near-duplicates, so a reserve is held out with them; a larger one where it does not do.
+    reserve = 1.5
+    while True:
+        if is_held_out is None:
+            apart = _enough(documents, sizes, held_out * reserve)
+        training = [candidate.item for candidate in order if candidate.document not in apart]
+        pool = [candidate.item for candidate in order if candidate.document in apart] if held_out else []
+        fresh = _without_near_duplicates(pool, training)
+        if len(fresh) >= held_out or is_held_out is not None or 2 * len(apart) >= len(documents):
+            break
+        reserve *= 2
     counts["left out: held out, but nearly repeats a training answer"] += len(pool) - len(fresh)
     if len(fresh) < held_out or not training:
         raise CorpusError(
@@ -193,6 +202,18 @@ def split_candidates(
     counts["left out: more than --limit"] += len(training) - len(kept)
     counts["kept: training"], counts["kept: held out"] = len(kept), held_out
     return PairSplit(kept, fresh[:held_out])
+
+
+def _enough(documents: Sequence[str], sizes: Mapping[str, int], wanted: float) -> set[str]:
+    """Return the first documents that hold so many items."""
+    taken: set[str] = set()
+    total = 0
+    for name in documents:
+        if total >= wanted:
+            break
+        taken.add(name)
+        total += sizes[name]
+    return taken
 
 
 def _without_near_duplicates(pool: Sequence[PairedItem], training: Sequence[PairedItem]) -> list[PairedItem]:

@@ -27,7 +27,9 @@ from lingraft.reports.result import (
 )
 
 PAIRS, HELD_OUT, REJECTS = "pairs.jsonl", "heldout.jsonl", "rejects.jsonl"
-COMPARED = frozenset(["ar", "de", "en", "es", "fr", "hi", "id", "it", "ja", "ko", "nl", "pt", "ru", "sw", "tr", "zh"])
+COMPARED = frozenset(
+    ["ar", "de", "en", "es", "fr", "hi", "id", "it", "ja", "ko", "nl", "pt", "ru", "sw", "tr", "zh"]
+)
 """Our choice: the languages that a text may be in instead. All that lingua knows take ten times as long."""
 
 
@@ -143,7 +145,8 @@ def _write(
     write_items(out / PAIRS, split.training)
     if split.held_out:
         write_items(out / HELD_OUT, split.held_out)
-    rejected = [_rejected(reason, candidate.item) for reason, candidate in dropped]
+    rejected = [Rejected(name, "no target_response", *texts) for name, *texts in source.missing]
+    rejected += [_rejected(reason, candidate.item) for reason, candidate in dropped]
     write_rejects(out / REJECTS, rejected)
     pinned = replace(options, target_language=source.target_language)
     write_recipe(

@@ -1,7 +1,7 @@
 """Where `clo pairs` takes items from: instructions and their translation, aligned documents, or parallel lines."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -93,6 +93,7 @@ class Source:
         what: What the items are, in a sentence for the report.
         instructions: The prompts are instructions.
         is_held_out: The corpus's own division of its documents, or None.
+        missing: Id, prompt and answer of English instructions without a translation.
     """
 
     candidates: list[Candidate]
@@ -103,6 +104,7 @@ class Source:
     what: str
     instructions: bool = False
     is_held_out: Callable[[str], bool] | None = None
+    missing: Sequence[tuple[str, str, str]] = ()
 
 
 def check_options(options: PairOptions) -> str:
@@ -195,7 +197,7 @@ def file_revisions(options: PairOptions) -> tuple[InputRevision, ...]:
 
 def _translated(options: PairOptions, language: str, counts: Counter[str], out: Path | None) -> Source:
     from lingraft.preference.instructions import read_instructions
-    from lingraft.preference.pairs import pair_translations
+    from lingraft.preference.pairs import matched_by_id, pair_translations
 
     assert options.instructions is not None and options.translations is not None
     read = [
@@ -212,17 +214,27 @@ def _translated(options: PairOptions, language: str, counts: Counter[str], out: 
             (options.translations, options.translations_format, None, "target"),
         )
     ]
-    candidates = pair_translations(read[0], read[1], language, counts=counts)
-    bad = Counter({f"{where}: {reason}": number for where, file in zip(("English", "translation"), read, strict=True)
-                   for reason, number in file.refused.items()})  # fmt: skip
+    english, translated = read
+    candidates, missing = pair_translations(english, translated, language, counts=counts)
+    bad = {
+        f"{where}: {reason}": number
+        for where, file in (("English", english), ("translation", translated))
+        for reason, number in file.refused.items()
+    }
+    way = "id" if matched_by_id(english, translated) else "their order"
+    what = (
+        f"Instructions and their answers ({english.format}) with the translation that was given "
+        f"({translated.format}), row by row by {way}."
+    )
     return Source(
         candidates,
         counts,
-        dict(bad),
+        bad,
         file_revisions(options),
         language,
-        f"Instructions ({read[0].format}) and their answers, with the translation that was given ({read[1].format}).",
+        what,
         instructions=True,
+        missing=[(row.id or str(row.row + 1), row.prompt, row.response) for row in missing],
     )
 
 
