@@ -36,7 +36,7 @@ _ASKS: tuple[tuple[str, re.Pattern[str]], ...] = (
         re.compile(
             rf"\b(?:{_SAY})\b[^.?!\n]{{0,120}}?\b(?:in|using)\s+{_LANGUAGE}(?!\s+[a-z]*\s*(?:class|history|culture|literature))"
             rf"|\b(?:answer|respond|reply|speak|write)\s+(?:only\s+)?{_LANGUAGE}"
-            rf"|\b(?:in|into)\s+(?:a|another|some)\s+(?:different|other|foreign)?\s*language\b"
+            rf"|\b(?:in|into)\s+(?:another|some\s+other|a\s+(?:different|foreign|new|second))\s+language\b"
             rf"|\b(?:output|response|answer)\s+(?:must|should|has\s+to)\s+be\s+(?:written\s+)?in\s+{_LANGUAGE}",
             re.IGNORECASE,
         ),
