@@ -191,6 +191,11 @@ def _measure(
     )
 
 
+def _identified(options: FidelityOptions) -> str:
+    known = {options.language.lower(), *(code.lower() for code in options.among)}
+    return f"lingua among {', '.join(sorted(known)) if options.among else 'all its languages'}"
+
+
 def _keep_rejects(prompts: Prompts, path: Path, out: Path) -> None:
     with Rejects(out / REJECTS_FILE, MAXIMUM_BAD_LINES) as rejects:
         for record in prompts.bad:
@@ -220,7 +225,7 @@ def _write(
             "field": prompts.field,
             "template": options.template,
             "max_new_tokens": options.max_new_tokens,
-            "identifier": f"lingua among {', '.join(options.among) if options.among else 'all its languages'}",
+            "identifier": _identified(options),
             "seconds": seconds,
         },
         counts=measured.counts() | {"prompts": {"answered": len(prompts.texts), **prompts.left_out}},
