@@ -35,6 +35,19 @@ class LoraOptions:
     dropout: float = 0.0
 
 
+def check_policy(policy: str) -> None:
+    """Refuse a policy that there is not.
+
+    Args:
+        policy: Its name.
+
+    Raises:
+        TrainingError: It is not one of `POLICIES`.
+    """
+    if policy not in POLICIES:
+        raise TrainingError(f"parameters {policy!r}", f"one of {', '.join(POLICIES)}", "name one of them")
+
+
 @contextmanager
 def learning_parameters(
     model: Any, policy: str, lora: LoraOptions | None = None
@@ -54,8 +67,7 @@ def learning_parameters(
         TrainingError: Another policy.
         MissingExtraError: `lora` without peft.
     """
-    if policy not in POLICIES:
-        raise TrainingError(f"parameters {policy!r}", f"one of {', '.join(POLICIES)}", "name one of them")
+    check_policy(policy)
     before = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
     try:
         if policy == "lora":

@@ -16,7 +16,7 @@ from lingraft.preference.best import BestWeights
 from lingraft.preference.collation import EncodedItem, Format, ItemDataset, encode_items
 from lingraft.preference.items import PairedItem, write_items
 from lingraft.preference.plan import PreferencePlan
-from lingraft.preference.policies import learning_parameters
+from lingraft.preference.policies import check_policy, learning_parameters
 from lingraft.preference.references import item_logs, kept_logs
 from lingraft.preference.shared_prompt import answering
 from lingraft.preference.trainer import PreferenceTrainer
@@ -25,6 +25,7 @@ from lingraft.training.attention import cpu_attention
 from lingraft.training.packing import block_order
 from lingraft.training.plan import Precision, weights_fingerprint
 from lingraft.training.running import (
+    check_trackers,
     open_training_directory,
     trainer_arguments,
     training_bar,
@@ -67,6 +68,35 @@ class PreferenceResult:
     learning: int
     step: int
     resumed_from: int = 0
+
+
+def check_training(
+    model: Any,
+    items: Sequence[PairedItem],
+    form: Format,
+    plan: PreferencePlan,
+    *,
+    trackers: Sequence[str] = (),
+) -> None:
+    """Find out, before anything is written, what `train_preference` would refuse.
+
+    Args:
+        model: The model.
+        items: Paired items.
+        form: How prompts and answers become ids.
+        plan: What is to be done.
+        trackers: Trackers that Trainer knows.
+
+    Raises:
+        MissingExtraError: accelerate is not installed.
+        TrainingError: Options or items that do not fit.
+    """
+    require_accelerate()
+    check_policy(plan.parameters)
+    check_trackers(trackers)
+    objective, _, _ = plan.resolved_objective()
+    encoded, _ = encode_items(items, form, objective, longest=plan.longest_for(model))
+    plan.training_plan(len(encoded))
 
 
 def train_preference(
@@ -193,9 +223,7 @@ def _references(
 
     with arguments.main_process_first(local=False, desc="log-probabilities of the initial model"):
         file = None if output_dir is None else output_dir / REFERENCES
-        return kept_logs(
-            file, encoded, lambda: item_logs(model, encoded, casting=casting, progress=progress)
-        )
+        return kept_logs(file, encoded, lambda: item_logs(model, encoded, casting=casting, progress=progress))
 
 
 def _batch_saver(

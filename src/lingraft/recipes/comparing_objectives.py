@@ -1,7 +1,7 @@
 """Compare objectives on the user's own model and items: the grid of trainings, tables, pictures, the report."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from lingraft.preference.compare import (
 from lingraft.preference.items import PairedItem, read_items
 from lingraft.preference.monitor import Monitor, MonitorOptions
 from lingraft.preference.plan import PreferencePlan
+from lingraft.preference.training import check_training
 from lingraft.recipes.fidelity_inputs import find_identifier
 from lingraft.recipes.objectives_report import comparison_pictures, comparison_table, table_lines
 from lingraft.reports.intervals import Estimate
@@ -111,6 +112,8 @@ def run_comparison_of_objectives(
     longest = options.plan.longest_for(loaded.model)
     monitor = Monitor(held_out, form, language, identifier, longest=longest, options=options.monitor)
     revision, reference = loaded.revision, loaded.reference
+    smallest = replace(options.plan, objective="clo")
+    check_training(loaded.model, items[: min(options.sizes)], form, smallest)
     del loaded
     open_run_directory(out, command)
     cells = compare_objectives(

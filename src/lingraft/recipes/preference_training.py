@@ -17,8 +17,8 @@ from lingraft.preference.items import PairedItem, read_items
 from lingraft.preference.losses import OBJECTIVES
 from lingraft.preference.monitor import Monitor, MonitorOptions
 from lingraft.preference.plan import PreferencePlan
-from lingraft.preference.policies import low_resource_warning
-from lingraft.preference.training import PreferenceResult, train_preference
+from lingraft.preference.policies import check_policy, low_resource_warning
+from lingraft.preference.training import PreferenceResult, check_training, train_preference
 from lingraft.recipes.fidelity_inputs import find_identifier
 from lingraft.recipes.preference_report import write_preference_report
 from lingraft.reports.result import InputRevision, RunResult, collect_provenance, read_result, write_result
@@ -101,6 +101,7 @@ def run_preference(
         LingraftError: A bad option or input, or a directory that holds something else.
     """
     options.plan.resolved_objective()
+    check_policy(options.plan.parameters)
     template = read_template(options.template)
     items, language = _read(options.pairs, options.limit)
     held_out = None if options.held_out is None else _read(options.held_out, None, language)[0]
@@ -120,6 +121,7 @@ def run_preference(
         if held_out is None
         else Monitor(held_out, form, language, identifier, longest=longest, options=options.monitor)
     )
+    check_training(loaded.model, items, form, options.plan, trackers=trackers)
     # Only now: bad input must not leave a directory that the corrected command would find taken.
     if is_main_process():
         open_run_directory(out, command)

@@ -16,6 +16,33 @@ from lingraft.training.plan import Precision, TrainingPlan
 from lingraft.training.trainer import latest_checkpoint
 
 
+def check_trackers(trackers: Sequence[str]) -> None:
+    """Refuse trackers that Trainer does not know or that are not installed.
+
+    Args:
+        trackers: Their names.
+
+    Raises:
+        TrainingError: One cannot be used.
+    """
+    from transformers.integrations.integration_utils import get_reporting_integration_callbacks
+
+    try:
+        made = get_reporting_integration_callbacks(list(trackers))  # type: ignore[no-untyped-call]
+        for callback in made:
+            callback()
+    except ValueError as error:
+        known = str(error).rpartition("only ")[2].rpartition(" are supported")[0]
+        raise TrainingError(
+            f"the trackers {', '.join(trackers)}", f"some of {known}", "name one of them"
+        ) from error
+    except (ImportError, RuntimeError) as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise TrainingError(
+            f"the trackers {', '.join(trackers)} ({reason})", "installed ones", "install it"
+        ) from error
+
+
 def trainer_arguments(
     model: Any,
     plan: TrainingPlan,
@@ -42,15 +69,8 @@ def trainer_arguments(
         TrainingError: A batch that does not divide, or an unknown tracker.
     """
     from transformers import TrainingArguments
-    from transformers.integrations.integration_utils import get_reporting_integration_callbacks
 
-    try:
-        get_reporting_integration_callbacks(list(trackers))  # type: ignore[no-untyped-call]
-    except ValueError as error:
-        known = str(error).rpartition("only ")[2].rpartition(" are supported")[0]
-        raise TrainingError(
-            f"the trackers {', '.join(trackers)}", f"some of {known}", "name one of them"
-        ) from error
+    check_trackers(trackers)
     arguments = TrainingArguments(
         output_dir=str(directory),
         max_steps=plan.steps,

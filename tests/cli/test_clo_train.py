@@ -1,0 +1,193 @@
+"""`lingraft clo train` and `clo compare` end to end on a tiny model: what lies on the disk, continuing, bad input."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from lingraft.cli.app import main
+from lingraft.preference.items import PairedItem, write_items
+
+CHAT = (
+    "{% for message in messages %}<|{{ message['role'] }}|>\n{{ message['content'] }}</s>\n"
+    "{% endfor %}{% if add_generation_prompt %}<|assistant|>\n{% endif %}"
+)
+GERMAN = ["Größe der Straße", "Öffnen Sie das Dokument", "Wählen Sie Format", "Die Papiergröße ist 99"]
+ENGLISH = ["Size of the street", "Open the document", "Choose format", "The size of the paper is 99"]
+
+
+def items(count: int, start: int = 0) -> list[PairedItem]:
+    return [
+        PairedItem(
+            f"{ENGLISH[n % 4]}, {n}?",
+            f"{ENGLISH[(n + 1) % 4]} and {ENGLISH[(n + 2) % 4]} {n}.",
+            f"{GERMAN[n % 4]}, {n}?",
+            f"{GERMAN[(n + 1) % 4]} {n}.",
+            "de",
+            f"item-{n}",
+        )
+        for n in range(start, start + count)
+    ]
+
+
+@pytest.fixture
+def place(tmp_path: Path, make_tiny_llama: Any, byte_bpe_tokenizer: Any, monkeypatch: Any) -> Path:
+    """A directory with a tiny model, a tokenizer with a chat template, and paired items."""
+    torch.manual_seed(0)
+    tokenizer = byte_bpe_tokenizer
+    model = make_tiny_llama(len(tokenizer))
+    tokenizer.chat_template = CHAT
+    model.save_pretrained(tmp_path / "model")
+    tokenizer.save_pretrained(tmp_path / "model")
+    write_items(tmp_path / "pairs.jsonl", items(12))
+    write_items(tmp_path / "held.jsonl", items(5, 50))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+FAST = ("--batch-size", "4", "--learning-rate", "1e-3", "--device", "cpu", "--fidelity-prompts", "3")
+
+
+def train(*more: str, out: str = "out", pairs: str = "pairs.jsonl", model: str = "model") -> int:
+    given = ["--model", model, "--pairs", pairs, "--out", out, "--max-new-tokens", "4"]
+    return main(["clo", "train", *given, *FAST, *more])
+
+
+def test_end_to_end_and_again(place: Path, capsys: Any) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    options = ("--held-out", "held.jsonl", "--evaluations", "3", "--keep", "last", "--json")
+    assert train(*options) == 0
+    printed = json.loads(capsys.readouterr().out)
+    metrics = printed["metrics"]
+    assert (
+        metrics["steps"] == 3
+        and metrics["step_kept"] == 3
+        and set(metrics["evaluations"]) == {"0", "1", "2", "3"}
+    )
+    assert printed["counts"]["items"]["trained on"] == 12
+    rows = pq.read_table("out/steps.parquet").to_pylist()
+    assert [row["step"] for row in rows] == [1, 2, 3]
+    assert rows[0]["loss"] == pytest.approx(metrics["loss"]["first"])
+    assert {"english_margin", "target_margin", "target_accuracy", "english_nats_a_token"} <= set(rows[0])
+    page = Path("out/report.html").read_text(encoding="utf-8")
+    assert "data:image/" in page and "Größe" in page
+    assert not any(outside in page for outside in ('src="http', 'href="http', "<link", "@import"))
+    before = AutoModelForCausalLM.from_pretrained("model").state_dict()
+    after = AutoModelForCausalLM.from_pretrained("out/model").state_dict()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed and all("self_attn" in name for name in changed)
+    assert AutoTokenizer.from_pretrained("out/model").chat_template == CHAT
+
+    times = {path: path.stat().st_mtime_ns for path in Path("out").rglob("*") if path.is_file()}
+    assert train(*options) == 0
+    assert json.loads(capsys.readouterr().out)["metrics"] == metrics
+    assert times == {path: path.stat().st_mtime_ns for path in times}
+
+
+def test_a_run_without_its_result_continues(place: Path, capsys: Any) -> None:
+    assert train("--json", "--save-every", "1") == 0
+    first = json.loads(capsys.readouterr().out)["metrics"]
+    weights = Path("out/model/model.safetensors").read_bytes()
+    Path("out/result.json").unlink()
+    shutil.rmtree("out/model")
+    assert train("--json", "--save-every", "1") == 0
+    again = json.loads(capsys.readouterr().out)["metrics"]
+    assert again["loss"] == first["loss"] and Path("out/model/model.safetensors").read_bytes() == weights
+
+
+def refused(capsys: Any, status: int) -> str:
+    assert status == 2
+    printed = capsys.readouterr()
+    lines = [line for line in printed.err.splitlines() if line.startswith("error:")]
+    assert len(lines) == 1 and "Traceback" not in printed.err and not printed.out
+    assert not Path("out").exists() or not any(Path("out").iterdir())
+    return lines[0]
+
+
+def test_bad_input_is_one_line(place: Path, capsys: Any) -> None:
+    def line(*more: str, **given: Any) -> str:
+        return refused(capsys, train(*more, **given))
+
+    assert "objective 'orca'; expected one of clo, clo-both" in line("--objective", "orca")
+    assert "parameters 'head'; expected one of attention, full, lora" in line("--parameters", "head")
+    assert "12 items for a batch of 40" in line("--batch-size", "40")
+    assert "nothing.jsonl" in line(pairs="nothing.jsonl")
+    Path("bad.jsonl").write_text('{"english_prompt": "a"}\n', encoding="utf-8")
+    assert "bad.jsonl" in line(pairs="bad.jsonl")
+    mixed = [*items(3), PairedItem("a b", "c", "d e", "f", "sw", "x")]
+    write_items(Path("mixed.jsonl"), mixed)
+    assert "items in de, sw; expected items in one target language" in line(pairs="mixed.jsonl")
+    assert "prompts of 3 tokens or more; expected items of at most 3 tokens" in line("--max-length", "3")
+    assert "the trackers abacus; expected some of" in line("--track", "abacus")
+    shutil.copytree("model", "silent")
+    (Path("silent") / "chat_template.jinja").unlink()
+    found = line(model="silent")
+    assert "a tokenizer without a chat template" in found and "--template plain" in found
+
+
+def test_counted_and_named_but_not_stopped(place: Path, capsys: Any) -> None:
+    """An empty side, identical answers and a missing translation are passed over, each kept with its line."""
+    broken = [
+        {"english_prompt": "a", "english_response": " ", "target_prompt": "b", "target_response": "c"},
+        {"english_prompt": "a", "english_response": "Same", "target_prompt": "b", "target_response": "Same "},
+        {"english_prompt": "a", "english_response": "x", "target_prompt": "b", "target_response": None},
+    ]
+    with Path("pairs.jsonl").open("a", encoding="utf-8") as file:
+        file.writelines(json.dumps({**row, "target_language": "de"}) + "\n" for row in broken)
+    assert train("--json") == 0
+    counts = json.loads(capsys.readouterr().out)["counts"]["items"]
+    assert counts["trained on"] == 12 and sum(counts.values()) == 12 + 12 + 3
+    rejects = [
+        json.loads(line) for line in Path("out/rejects.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
+    assert [row["line"] for row in rejects] == [13, 14, 15]
+
+
+def test_compare_and_again(place: Path, capsys: Any) -> None:
+    def compare(*more: str) -> int:
+        given = ["--model", "model", "--pairs", "pairs.jsonl", "--held-out", "held.jsonl", "--out", "out"]
+        options = ["--sizes", "8,4", "--seeds", "2", "--max-new-tokens", "4", "--json"]
+        return main(["clo", "compare", *given, *FAST, *options, *more])
+
+    assert compare("--arms", "clo,sft-both+dpo,clo@full") == 0
+    metrics = json.loads(capsys.readouterr().out)["metrics"]
+    assert [(line["arm"], line["items"], line["seeds"]) for line in metrics["arms"]] == [
+        ("base", 0, 1),
+        ("clo", 8, 2),
+        ("clo", 4, 2),
+        ("sft-both+dpo", 8, 2),
+        ("sft-both+dpo", 4, 2),
+        ("clo@full", 8, 2),
+        ("clo@full", 4, 2),
+    ]
+    assert len(list(Path("out/cells").iterdir())) == 13
+    compared = {(row["clo less"], row["items"], row["side"]) for row in metrics["differences"]}
+    assert ("clo@full", 4, "english") in compared and ("base", 0, "target") not in compared
+    table = pq.read_table("out/comparison.parquet").to_pylist()
+    assert len(table) == 7 and table[1]["target_bits"] == pytest.approx(
+        metrics["arms"][1]["target_bits"]["value"]
+    )
+    Path("out/result.json").unlink()
+    Path("out/cells/clo-4-1.json").unlink()
+    assert compare("--arms", "clo,sft-both+dpo,clo@full") == 0
+    again = json.loads(capsys.readouterr().out)["metrics"]
+    seconds = {"seconds"}
+    assert [{k: v for k, v in row.items() if k not in seconds} for row in again["arms"]] == [
+        {k: v for k, v in row.items() if k not in seconds} for row in metrics["arms"]
+    ]
+
+
+def test_compare_refuses(place: Path, capsys: Any) -> None:
+    def line(*more: str) -> str:
+        given = ["--model", "model", "--pairs", "pairs.jsonl", "--held-out", "held.jsonl", "--out", "out"]
+        return refused(capsys, main(["clo", "compare", *given, *FAST, *more]))
+
+    assert "the arm 'clo+sfd'; expected base, or OBJECTIVE" in line("--arms", "clo+sfd")
+    assert "--sizes '4,x'; expected whole numbers" in line("--sizes", "4,x")
+    write_items(Path("held.jsonl"), items(3))
+    assert "3 of the 3 held-out items are among those to train on" in line("--sizes", "4")
