@@ -1,9 +1,9 @@
 """The closed loop: choose documents rich in pivots, train on them and on every control, and score words again.
 
-    python benchmarks/pivots_loop.py --out runs/loop --news DIRECTORY [--tokens 60000] [--seeds 2]
-        [--page docs/results/pivots_loop.md]
+    python benchmarks/pivots_loop.py --out runs/loop --news DIRECTORY [--model smollm2-135m-instruct] [--tokens 60000]
+        [--seeds 2] [--page docs/results/pivots_loop.md]
 
-English to Swahili on SmolLM2-135M-Instruct. DIRECTORY holds train.en and train.sw, parallel news lines, which this
+English to Swahili. DIRECTORY holds train.en and train.sw, parallel news lines, which this
 project does not carry. Blocks of eight lines become a document in English, in Swahili, or in both, so that every
 control has something to choose from. Finished trainings are kept in --out: the same command continues a killed run.
 """
@@ -33,7 +33,7 @@ from lingraft.pivots.words import read_lexicon
 from lingraft.reports.intervals import Estimate, mean_interval
 from lingraft.training.causal import pack_blocks, train_causal
 
-MODEL = "smollm2-135m-instruct"
+NAMES = {"smollm2-135m-instruct": "SmolLM2-135M-Instruct", "gemma-3-270m": "Gemma-3-270M"}
 CONTROLS = ("random", "matched", "parallel", "frequency")
 LINES, SHARES = 8, {"en": 0.4, "sw": 0.4, "both": 0.2}
 BLOCK, BATCH, RATE = 128, 4, 2e-4
@@ -76,7 +76,7 @@ def write_corpus(news: Path, out: Path) -> dict[str, list[str]]:
     return {"en": [text for text, _ in kept], "sw": [text for _, text in kept]}
 
 
-def prepare(news: Path, out: Path, tokens: int, words: int) -> dict[str, list[str]]:
+def prepare(news: Path, out: Path, model: str, tokens: int, words: int) -> dict[str, list[str]]:
     """The test of words, the pivots of other words, the selection and its controls; return the held-out lines."""
     out.mkdir(parents=True, exist_ok=True)
     held_out = write_corpus(news, out)
@@ -97,7 +97,7 @@ def prepare(news: Path, out: Path, tokens: int, words: int) -> dict[str, list[st
     )
     command(
         *("pivots", "select", "--corpus", out / "corpus.jsonl", "--out", out / "selected"),
-        *("--pivots", out / "discovered" / "hubs.parquet", "--tokens", tokens, "--tokenizer", MODEL),
+        *("--pivots", out / "discovered" / "hubs.parquet", "--tokens", tokens, "--tokenizer", model),
         *(part for name in CONTROLS for part in ("--control", name)),
         *("--parallel-corpus", out / "parallel.jsonl", "--parallel-fields", "en,sw"),
         *("--test-words", out / "words.jsonl", "--shrink-to-fit"),
@@ -106,6 +106,7 @@ def prepare(news: Path, out: Path, tokens: int, words: int) -> dict[str, list[st
 
 
 def trained(
+    model_name: str,
     name: str,
     texts: Sequence[str] | None,
     seed: int,
@@ -118,7 +119,7 @@ def trained(
     if kept.exists():
         found: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
         return found
-    loaded = load_model(MODEL, dtype="float32", device="cpu")
+    loaded = load_model(model_name, dtype="float32", device="cpu", accept_terms=True)
     if texts is not None:
         order = np.random.default_rng(seed).permutation(len(texts))
         blocks = pack_blocks([texts[i] for i in order], loaded.tokenizer, BLOCK)
@@ -158,11 +159,14 @@ def percent(estimate: Estimate, *, signed: bool = False) -> str:
     return f"{text} ({format(100 * estimate.low, form)} to {format(100 * estimate.high, form)})"
 
 
-def page_lines(runs: Mapping[str, Sequence[Mapping[str, Any]]], out: Path, tokens: int) -> Iterator[str]:
+def page_lines(
+    model: str, runs: Mapping[str, Sequence[Mapping[str, Any]]], out: Path, tokens: int, words_asked: int
+) -> Iterator[str]:
     """The results page."""
     yield from ("# Training on documents rich in pivots, and on controls", "", "```sh")
     yield from (
-        f"python benchmarks/pivots_loop.py --out runs/loop --news DIRECTORY --tokens {tokens}",
+        f"python benchmarks/pivots_loop.py --out runs/loop --news DIRECTORY --model {model} --tokens {tokens}"
+        f" --words {words_asked} --seeds {max(map(len, runs.values()))}",
         "```",
         "",
     )
@@ -170,8 +174,8 @@ def page_lines(runs: Mapping[str, Sequence[Mapping[str, Any]]], out: Path, token
     words = len(runs["unchanged"][0]["score"])
     chosen = json.loads((out / "selected" / "result.json").read_text(encoding="utf-8"))["metrics"]
     yield (
-        f"SmolLM2-135M-Instruct, English to Swahili, {words} test words, {seeds} seed(s), about {tokens:,} tokens of"
-        f" its own tokenizer a set ({BATCH} x {BLOCK} a step, rate {RATE:g}). A small model and a small budget."
+        f"{NAMES.get(model, model)}, English to Swahili, {words} test words, {seeds} seed(s), about {tokens:,} tokens"
+        f" of its own tokenizer a set\n({BATCH} x {BLOCK} a step, rate {RATE:g}). A small model and a small budget."
     )
     yield from (
         "Documents are blocks of eight lines of parallel news, at random in English, in Swahili or in both. Pivots are",
@@ -227,27 +231,31 @@ def main() -> None:
     )
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--news", type=Path, default=Path("../shared/data/swahili"))
+    parser.add_argument("--model", default="smollm2-135m-instruct")
     parser.add_argument("--tokens", type=int, default=60_000)
     parser.add_argument("--words", type=int, default=200)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--page", type=Path)
     arguments = parser.parse_args()
     out = arguments.out
-    held_out = prepare(arguments.news, out, arguments.tokens, arguments.words)
+    held_out = prepare(arguments.news, out, arguments.model, arguments.tokens, arguments.words)
     sets = {"selected": out / "selected" / "selected"}
     sets |= {name: out / "selected" / "controls" / name for name in CONTROLS}
-    runs: dict[str, list[dict[str, Any]]] = {"unchanged": [trained("unchanged", None, 0, 0, held_out, out)]}
+    model = arguments.model
+    unchanged = trained(model, "unchanged", None, 0, 0, held_out, out)
+    runs: dict[str, list[dict[str, Any]]] = {"unchanged": [unchanged]}
     for seed in range(arguments.seeds):
         for name, directory in sets.items():
             texts = read_texts(directory)
             steps = arguments.tokens // (BATCH * BLOCK)
-            runs.setdefault(name, []).append(trained(name, texts, seed, steps, held_out, out))
+            runs.setdefault(name, []).append(trained(model, name, texts, seed, steps, held_out, out))
             print(
                 json.dumps({"set": name, "seed": seed, "score": float(np.mean(runs[name][-1]["score"]))}),
                 flush=True,
             )
     if arguments.page is not None:
-        arguments.page.write_text("\n".join(page_lines(runs, out, arguments.tokens)), encoding="utf-8")
+        lines = page_lines(model, runs, out, arguments.tokens, arguments.words)
+        arguments.page.write_text("\n".join(lines), encoding="utf-8")
 
 
 if __name__ == "__main__":
