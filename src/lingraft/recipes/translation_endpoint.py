@@ -7,12 +7,13 @@ import http.client
 import json
 import os
 import re
+import threading
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any
 
@@ -106,26 +107,32 @@ class EndpointEngine:
         Raises:
             PartialTranslationError: The endpoint does not answer, or refuses to; carries what was done.
         """
-        done: dict[str, str] = {}
-        failure: TranslationError | None = None
+        stopped = threading.Event()
+
+        def ask(text: str) -> str | None:
+            if stopped.is_set():
+                return None
+            try:
+                return self._ask(text)
+            except TranslationError:
+                # Before this thread could take the next one: what has not begun never does.
+                stopped.set()
+                raise
+
         with ThreadPoolExecutor(self._options.workers) as pool:
-            asked: dict[Future[str], str] = {pool.submit(self._ask, text): text for text in sentences}
-            for answer in as_completed(asked):
-                try:
-                    done[asked[answer]] = answer.result()
-                except TranslationError as error:
-                    failure = failure or error
-                    # What has not begun never does; what is under way is waited for and kept.
-                    for other in asked:
-                        other.cancel()
-                    break
-            if failure is not None:
-                pool.shutdown(wait=True, cancel_futures=True)
-                for answer, text in asked.items():
-                    if answer.done() and not answer.cancelled() and answer.exception() is None:
-                        done[text] = answer.result()
-        if failure is not None:
-            raise PartialTranslationError(failure, done)
+            asked = {text: pool.submit(ask, text) for text in sentences}
+            try:
+                wait(asked.values())
+            except BaseException:
+                stopped.set()
+                raise
+        failures = [error for answer in asked.values() if (error := answer.exception()) is not None]
+        answers = {text: answer.result() for text, answer in asked.items() if answer.exception() is None}
+        done = {text: answer for text, answer in answers.items() if answer is not None}
+        for failure in failures:
+            if isinstance(failure, TranslationError):
+                raise PartialTranslationError(failure, done) from failure
+            raise failure
         return [done[text] for text in sentences]
 
     def _ask(self, text: str) -> str:
