@@ -17,7 +17,7 @@ ENGLISH = {
     },
 }
 BASQUE = {
-    "a/one": {"par_4": "Hautsita [text/x.xhp not found].", "hd_1": "Sintaxia", "par_1": "Zenbaki bat ñ.", "par_9": "Hau."},
+    "a/one": {"par_4": "Ez [text/x.xhp not found].", "hd_1": "Sintaxia", "par_1": "Zenbaki bat ñ.", "par_9": "Bai"},
     "b/two": {"hd_1": "Sintaxia", "par_1": "ABS(Number)"},
 }  # fmt: skip
 

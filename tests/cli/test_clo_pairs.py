@@ -90,6 +90,11 @@ def test_the_same_command_finds_its_result_and_another_is_refused(world, capsys)
     before = {file.name: file.read_bytes() for file in Path("out").iterdir()}
     assert main(command) == 0
     assert {file.name: file.read_bytes() for file in Path("out").iterdir()} == before
+    # A run that was killed before its end is made again.
+    Path("out/result.json").unlink()
+    Path("out/pairs.jsonl").write_text("half")
+    assert main(command) == 0
+    assert Path("out/pairs.jsonl").read_bytes() == before["pairs.jsonl"]
     shutil.rmtree("out")
     assert main(command) == 0
     assert Path("out/pairs.jsonl").read_bytes() == before["pairs.jsonl"]

@@ -205,10 +205,10 @@ def split_candidates(
 
 
 def _enough(documents: Sequence[str], sizes: Mapping[str, int], wanted: float) -> set[str]:
-    """Return the first documents that hold so many items."""
+    """Return the last documents that hold so many items."""
     taken: set[str] = set()
     total = 0
-    for name in documents:
+    for name in reversed(documents):
         if total >= wanted:
             break
         taken.add(name)
