@@ -14,7 +14,14 @@ from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
 from lingraft.errors import ConfigError, MissingExtraError, ModelError
 from lingraft.models.architecture import attention_parameters
-from lingraft.training.lora import add_lora, is_adapter, load_adapter_merged, lora_modules, merge_lora
+from lingraft.training.lora import (
+    add_lora,
+    is_adapter,
+    load_adapter_merged,
+    lora_modules,
+    merge_lora,
+    save_adapter,
+)
 
 peft = pytest.importorskip("peft", reason="peft is not installed: it comes with lingraft[train]")
 
@@ -181,7 +188,7 @@ def saved(tmp_path, byte_bpe_tokenizer):
         byte_bpe_tokenizer.save_pretrained(tmp_path / "base")
         wrapped = add_lora(model, rank=2, alpha=4, targets=targets, reference=str(tmp_path / "base"))
         shake(wrapped)
-        wrapped.save_pretrained(tmp_path / "adapter")
+        save_adapter(wrapped, tmp_path / "adapter")
         return tmp_path / "base", tmp_path / "adapter", logits(wrapped), merge_lora(wrapped)
 
     return make

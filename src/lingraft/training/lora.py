@@ -15,15 +15,9 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from lingraft.errors import ConfigError, MissingExtraError, ModelError
-from lingraft.files import sha256_of
+from lingraft.files import replacing_directory, sha256_of
 from lingraft.models.architecture import resolve
-from lingraft.models.checkpoints import (
-    CONVERT,
-    INDEX,
-    WEIGHTS,
-    read_header,
-    refuse_pickle,
-)
+from lingraft.models.checkpoints import CONVERT, INDEX, WEIGHTS, read_header, refuse_pickle
 from lingraft.models.loading import LoadedModel, load_model
 from lingraft.models.opening import one_line, open_tokenizer
 
@@ -162,6 +156,21 @@ def merge_lora(peft_model: Any) -> PreTrainedModel:
     for parameter in model.parameters():
         parameter.requires_grad_(parameter.is_floating_point())
     return model
+
+
+def save_adapter(peft_model: Any, directory: Path) -> None:
+    """Write adapter_config.json and adapter_model.safetensors, whole or not at all.
+
+    Args:
+        peft_model: What `add_lora` returned.
+        directory: Missing or empty.
+
+    Raises:
+        OutputError: The disk is full, or the directory cannot be written.
+    """
+    with replacing_directory(directory) as temporary, _no_warnings():
+        # peft would otherwise look on the hub whether the base model's vocabulary was changed.
+        peft_model.save_pretrained(str(temporary), save_embedding_layers=False)
 
 
 def is_adapter(directory: Path) -> bool:
