@@ -9,6 +9,7 @@ from typing import Any
 
 from error_case import Case
 from pivot_error_cases import PIVOT_CASES
+from preference_error_cases import PREFERENCE_CASES
 from spoiling import (
     adapter_only,
     cut,
@@ -404,5 +405,6 @@ GROUPS = {
     "Measuring": MEASURE_CASES,
     "Patching": PATCH_CASES,
     "Pivots": PIVOT_CASES,
+    "Preference, merging, measuring": PREFERENCE_CASES,
 }
 CASES: dict[str, Case] = {name: case for group in GROUPS.values() for name, case in group.items()}

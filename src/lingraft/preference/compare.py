@@ -111,7 +111,7 @@ def compare_objectives(
         monitor: What measures.
         plan: Batch size, rate and the like; objective, parameters, steps and seed are the arm's.
         arms: What to compare.
-        sizes: Numbers of items.
+        sizes: Numbers of items, at most as many as there are.
         seeds: Seeds.
         out: Run directory; every outcome is a file in its `cells`.
         say: Called with one line for each training.
@@ -121,15 +121,8 @@ def compare_objectives(
         All outcomes; `base` once, with no items.
 
     Raises:
-        ConfigError: More items wanted than there are.
         TrainingError: Options or items that do not fit, or a loss that is no finite number.
     """
-    if max(sizes) > len(items):
-        raise ConfigError(
-            f"{max(sizes)} items wanted, {len(items)} given",
-            "at most as many as there are",
-            "give fewer or more",
-        )
     cells: list[Cell] = []
     for arm in arms:
         grid = [(0, 0)] if not arm.objectives else [(size, seed) for size in sizes for seed in seeds]

@@ -97,6 +97,12 @@ def run_comparison_of_objectives(
     arms = [read_arm(name, options.plan.parameters) for name in names]
     template = read_template(options.template)
     items, held_out, language = _read(options)
+    if max(options.sizes) > len(items):
+        raise ConfigError(
+            f"{max(options.sizes)} items wanted, {len(items)} given",
+            "at most as many as there are",
+            "give fewer in --sizes, or more in --pairs",
+        )
     identifier = find_identifier(language) if options.monitor.fidelity_prompts else None
     command = options.command()
     if find_run(out, command) and (out / "result.json").exists():
