@@ -11,7 +11,7 @@ from lingraft.assets.help_pages import help_pages
 from lingraft.assets.libreoffice import AlignedParagraph
 from lingraft.assets.splitting import held_out, remove_near_duplicates
 from lingraft.corpora.language_id import LanguageGuess
-from lingraft.errors import AssetError, CorpusError
+from lingraft.errors import AssetError, ConfigError, CorpusError
 from lingraft.preference.aligned import Candidate, Wording, read_aligned, section_items
 from lingraft.preference.continuations import BLOCK_LINES, continuation_items, read_parallel
 from lingraft.preference.instructions import read_instructions
@@ -180,7 +180,7 @@ def test_wording_in_both_languages():
         ("Explain: Charts", "Erkläre: Diagramme"),
         ("Explain: Charts: ABS", "Erkläre: Diagramme: ABS"),
     ]
-    with pytest.raises(CorpusError, match=r"'Explain'; expected a text with \{prompt\}"):
+    with pytest.raises(ConfigError, match=r"'Explain'; expected a text with \{prompt\}"):
         Wording("Explain", "{prompt}")
 
 

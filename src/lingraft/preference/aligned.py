@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lingraft.assets.libreoffice import AlignedParagraph, untranslated
 from lingraft.corpora.reading import MAXIMUM_BAD_LINES, read_documents
-from lingraft.errors import CorpusError
+from lingraft.errors import ConfigError, CorpusError
 from lingraft.preference.items import PairedItem
 
 HEADING = "hd"
@@ -43,7 +43,7 @@ class Wording:
     def __post_init__(self) -> None:
         for text in (self.english, self.target):
             if PROMPT not in text:
-                raise CorpusError(
+                raise ConfigError(
                     f"the wording {text!r}", f"a text with {PROMPT} in it", "write where the prompt stands"
                 )
 

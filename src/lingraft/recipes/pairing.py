@@ -90,9 +90,8 @@ def _identifier(options: PairOptions, language: str) -> LinguaIdentifier | None:
     """Return what identifies languages, or None where none is wanted."""
     if options.identifier == "none":
         return None
-    code = language.lower().split("-")[0]
     try:
-        return LinguaIdentifier(COMPARED | {code})
+        return LinguaIdentifier(COMPARED | {language})
     except CorpusError as error:
         raise ConfigError(
             f"--target-language {language}, which lingua does not identify",

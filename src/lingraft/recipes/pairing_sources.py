@@ -137,7 +137,9 @@ def check_options(options: PairOptions) -> str:
             there, missing = missing, there
         raise ConfigError(f"{there} without {missing}", "both", f"name the file with {missing}")
     asset = options.asset
-    language = options.target_language or (asset.removeprefix(HELP) if asset else None)
+    # Language identification knows no regions: the items of zh-tw are Chinese.
+    own = asset.removeprefix(HELP).split("-")[0] if asset else None
+    language = options.target_language or own
     if language is None:
         raise ConfigError("no --target-language", "the language's code, such as sw", "give it")
     if language.lower().split("-")[0] in {"en", "eng"}:
