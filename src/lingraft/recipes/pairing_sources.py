@@ -142,12 +142,11 @@ def check_options(options: PairOptions) -> str:
     language = options.target_language or own
     if language is None:
         raise ConfigError("no --target-language", "the language's code, such as sw", "give it")
-    if language.lower().split("-")[0] in {"en", "eng"}:
-        raise ConfigError(f"--target-language {language}", "another language than English", "correct it")
-    if asset is not None and asset.removeprefix(HELP) != language:
-        raise ConfigError(
-            f"--target-language {language} with {asset}", asset.removeprefix(HELP), "leave it out"
-        )
+    if language in {"en", "eng"} or not language.islower() or not language.isalpha():
+        expected = "the short code of another language than English, in small letters and without a region"
+        raise ConfigError(f"--target-language {language}", expected, "correct it")
+    if own is not None and own != language:
+        raise ConfigError(f"--target-language {language} with {asset}", own, "leave it out")
     if options.minimum_characters > options.maximum_characters:
         raise ConfigError(
             f"--minimum-characters {options.minimum_characters}, more than --maximum-characters",
