@@ -157,6 +157,12 @@ def test_sections_are_heading_and_text_under_it():
     }
 
 
+def test_short_in_japanese_is_not_short():
+    english, target = ROWS[0], AlignedParagraph("p", "par_1", "Closes the document.", "文書を閉じます。")
+    assert list(section_items([english, target], "ja", counts=Counter()))
+    assert not list(section_items([english, target], "ja", counts=Counter(), minimum_characters=25))
+
+
 def test_a_heading_ends_with_its_page():
     rows = [
         *ROWS[:2],

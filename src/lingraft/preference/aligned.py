@@ -9,6 +9,7 @@ from lingraft.assets.libreoffice import AlignedParagraph, untranslated
 from lingraft.corpora.reading import MAXIMUM_BAD_LINES, read_documents
 from lingraft.errors import ConfigError, CorpusError
 from lingraft.preference.items import PairedItem
+from lingraft.preference.translation_filters import reading_length
 
 HEADING = "hd"
 """What the ids of headings begin with, as LibreOffice names them."""
@@ -115,7 +116,7 @@ def section_items(
         target_language: The target language's code.
         counts: Gets the headings that give no item, by reason.
         wording: Puts both prompts into words.
-        minimum_characters: Of an answer, in either language.
+        minimum_characters: Of an answer, in either language; a character of Chinese or Japanese counts as three.
         maximum_characters: Of an answer, in either language.
 
     Yields:
@@ -168,7 +169,7 @@ def _item(
         if max(map(len, longer)) > most:
             break
         english, target = longer
-    if min(len(english), len(target)) < least:
+    if min(map(reading_length, (english, target))) < least:
         return "too short"
     prompts = heading.english, heading.target
     if title is not None and title is not heading and title.target:

@@ -13,6 +13,7 @@ from lingraft.corpora.rejects import Rejects
 from lingraft.errors import CorpusError
 from lingraft.preference.aligned import PROMPT, Candidate, Wording
 from lingraft.preference.items import PairedItem
+from lingraft.preference.translation_filters import reading_length
 
 BLOCK_LINES = 40
 """Our choice: so many lines stand for a document where no blank line ends one."""
@@ -79,7 +80,7 @@ def continuation_items(
         name: Begins the names of documents and items.
         counts: Gets the pairs of lines that give no item, by reason.
         wording: Puts both prompts into words.
-        minimum_characters: Of each text, in either language.
+        minimum_characters: Of each text, in either language; a character of Chinese or Japanese counts as three.
         maximum_characters: Of each text, in either language.
 
     Yields:
@@ -90,12 +91,13 @@ def continuation_items(
         for start in range(0, len(lines) - 1, 2):
             counts["pairs of lines"] += 1
             (english, target), (next_english, next_target) = lines[start : start + 2]
-            sizes = [len(text) for text in (english, target, next_english, next_target)]
+            texts = (english, target, next_english, next_target)
+            sizes = [reading_length(text) for text in texts]
             if min(sizes) == 0:
                 counts["no item: a line without its translation"] += 1
             elif min(sizes) < minimum_characters:
                 counts["no item: too short"] += 1
-            elif max(sizes) > maximum_characters:
+            elif max(map(len, texts)) > maximum_characters:
                 counts["no item: too long"] += 1
             else:
                 item = PairedItem(
