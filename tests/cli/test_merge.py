@@ -206,6 +206,14 @@ def test_chat_vector_into_another_vocabulary(world, make_tiny_llama, unigram_tok
     assert "other" not in listing(world)
 
 
+def test_a_chat_model_that_is_its_own_base(world, capsys):
+    """Somebody's slip: the vector is zero, the result the target."""
+    assert run("chat-vector", target="target", chat="base", base="base", out="out") == 0
+    assert "warning: chat and base have the same weights" in capsys.readouterr().out
+    ours, theirs = weights("out"), weights("target")
+    assert all(torch.equal(ours[key], theirs[key]) for key in ours)
+
+
 def test_special_ids_go_with_the_tokenizer(world, byte_bpe_tokenizer):
     config = json.loads((world / "chat" / "config.json").read_text())
     (world / "chat" / "config.json").write_text(json.dumps({**config, "eos_token_id": [2, 7]}))
@@ -405,6 +413,22 @@ def test_help_shows_examples(capsys):
     for verb in ("layer-swap", "chat-vector", "interpolate"):
         assert main(["merge", verb, "--help"]) == 0
         assert f"lingraft merge {verb} --" in capsys.readouterr().out
+
+
+def test_equal_tokenizer_files_are_not_opened(world, monkeypatch):
+    from lingraft.recipes import merging as recipe
+
+    monkeypatch.setattr(recipe, "open_tokenizer", lambda *_, **__: pytest.fail("opened"))
+    assert run("interpolate", base="base", tuned="tuned", out="out") == 0
+
+
+def test_terms_go_with_the_files(world):
+    for name in ("LICENSE", "NOTICE.md", "GEMMA_TERMS.html"):
+        (world / "tuned" / name).write_text(name)
+    (world / "tuned" / "training_args.bin").write_bytes(b"pickle")
+    assert run("interpolate", base="base", tuned="tuned", out="out") == 0
+    assert {"LICENSE", "NOTICE.md", "GEMMA_TERMS.html"} < set(listing("out"))
+    assert "training_args.bin" not in listing("out")
 
 
 @pytest.mark.real

@@ -17,6 +17,7 @@ from lingraft.files import (
     replacing_directory,
     require_free_space,
     require_replaceable,
+    sha256_of,
     write_json,
 )
 from lingraft.models.checkpoints import fingerprint_weights, snapshot_commit, tensor_entries
@@ -52,6 +53,8 @@ CARRIED = (
     "processor_config.json",
     "LICENSE*",
     "NOTICE*",
+    "*TERMS*",
+    "USE_POLICY*",
 )
 """Files that go with a tokenizer: taken together from one input."""
 
@@ -171,8 +174,18 @@ def _merge_adapters(directories: dict[str, Path], into: Path, accept_terms: bool
 
 
 def _read_inputs(references: Mapping[str, str], directories: Mapping[str, Path]) -> dict[str, Checkpoint]:
-    """Read headers, configs and vocabularies of all inputs."""
-    tokens = {reference: _read_tokens(directories[reference], reference) for reference in directories}
+    """Read headers, configs and vocabularies of all inputs.
+
+    Equal tokenizer files are not opened: a large tokenizer takes more memory than the merging.
+    """
+    files = [directory / "tokenizer.json" for directory in directories.values()]
+    tokens: dict[str, Tokens | None]
+    if all(file.is_file() for file in files) and len({sha256_of(file) for file in files}) == 1:
+        tokens = dict.fromkeys(references.values(), Tokens({}, {}))
+    else:
+        tokens = {
+            reference: _read_tokens(directory, reference) for reference, directory in directories.items()
+        }
     return {
         role: read_checkpoint(role, reference, directories[reference], tokens[reference])
         for role, reference in references.items()

@@ -1,5 +1,6 @@
 """What a merge leaves beside its weights: result, recipe, model card and report."""
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,7 +39,12 @@ class Merge:
     def warnings(self) -> list[str]:
         """Return what the user should know, a line each."""
         lacking = not any(name.startswith(("tokenizer", "vocab")) for name in self.carried)
-        return [*self.plan.warnings, *([NO_TOKENIZER] if lacking else [])]
+        same = [
+            f"{one.role} and {other.role} have the same weights"
+            for one, other in itertools.combinations(self.inputs, 2)
+            if one.revision == other.revision
+        ]
+        return [*self.plan.warnings, *same, *([NO_TOKENIZER] if lacking else [])]
 
 
 def merge_result(merge: Merge) -> RunResult:
