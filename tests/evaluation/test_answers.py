@@ -146,3 +146,16 @@ def test_what_is_refused(make_tiny_llama: Any, byte_bpe_tokenizer: Any) -> None:
     plain = prompt_format(byte_bpe_tokenizer, "{% if 0 %}{% endif %}{{ messages[0]['content'] }}")
     with pytest.raises(ConfigError, match=r"prompt 1 .* has no token"):
         greedy_answers(model, plain, [""], max_new_tokens=1, batch_size=1)
+
+
+@pytest.mark.real
+def test_a_real_model_in_batches(real_asset: Any) -> None:
+    """SmolLM2 with its chat template, float32: batches of four prompts of unequal length, and each alone."""
+    from lingraft.models.loading import load_model
+
+    loaded = load_model(str(real_asset("smollm2-135m-instruct")), dtype="float32", device="cpu")
+    wrapped = prompt_format(loaded.tokenizer)
+    options: dict[str, Any] = {"max_new_tokens": 10}
+    together = greedy_answers(loaded.model, wrapped, PROMPTS[:4], batch_size=4, **options)
+    assert together == greedy_answers(loaded.model, wrapped, PROMPTS[:4], batch_size=1, **options)
+    assert len(set(together)) > 1

@@ -143,6 +143,8 @@ def test_a_word_list_makes_the_papers_rule() -> None:
     assert foreign_words(text, "ru") == ["paper", "zeitung"]
     assert foreign_words(text, "ru", english_words={"paper", "size"}) == ["paper"]
     assert foreign_words(text, "ru", english_words={"paper"}, allowed=["Paper"]) == []
+    assert foreign_words("Das Документ", "de") == ["Документ"]
+    assert foreign_words("Das Документ", "de", allowed=["документ"]) == []
     assert "from the list" in word_rule("ru", with_list=True) and "four letters" in word_rule("ru")
 
 
