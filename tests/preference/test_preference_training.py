@@ -318,3 +318,18 @@ def test_two_processes_equal_one(tmp_path: Path, parameters: str) -> None:
     for ours, theirs in zip(two["measures"], one["measures"], strict=True):
         assert ours == pytest.approx(theirs, rel=1e-4, abs=1e-5)
     assert_close(two["weights"], one["weights"], 2e-5)
+
+
+def test_sharded_parameters_change_nothing() -> None:
+    """Two processes hold half of every parameter each, as under FSDP: the same log-probabilities and gradients."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone"]
+    done = subprocess.run(
+        [*command, str(Path(__file__).parent / "sharded.py")],
+        env=os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ["frozen False: 22 equal", "frozen True: 9 equal"]

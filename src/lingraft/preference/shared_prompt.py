@@ -110,7 +110,8 @@ def _answer_logs(found: ModelMap, batch: Mapping[str, torch.Tensor], options: di
     output = found.entry(input_ids=batch["input_ids"], use_cache=False, **options)
     states = output.last_hidden_state.flatten(0, 1)[batch["predictors"]]
     logs = next_token_logs(states, batch["targets"], found.head, found.softcap)
-    return logs.new_zeros(2 * rows).index_add(0, batch["owners"], logs).view(rows, 2)
+    # A copy, for wrappers that hook into the output must not be given a view.
+    return logs.new_zeros(2 * rows).index_add(0, batch["owners"], logs).view(rows, 2).clone()
 
 
 def attention_mask(
