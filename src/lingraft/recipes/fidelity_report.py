@@ -152,11 +152,21 @@ def fidelity_sentence(metrics: dict[str, Any]) -> str:
         by_words = round(words["value"] * words["observations"])
         text += f", {by_words:,} of those {words['observations']:,} by words"
     english = metrics.get("answer_in_english")
-    if english is not None and english["asked"]["line_pass_rate"] is not None:
-        asked, unasked = (english[name]["line_pass_rate"] for name in ("asked", "unasked"))
-        text += f"; asked for English, {100 * asked['value']:.1f} % are in English"
-        text += "" if unasked is None else f" (unasked {100 * unasked['value']:.1f} %)"
+    if english is not None:
+        text += f"; {_obeyed(english['asked'], english['unasked'])}"
     return f"{text}; {skipped}."
+
+
+def _obeyed(asked: dict[str, Any], unasked: dict[str, Any]) -> str:
+    rate, before = asked["line_pass_rate"], unasked["line_pass_rate"]
+    if rate is None:
+        return f"no answer could be judged where English was asked for ({asked['skipped']:,} skipped)"
+    passed = round(rate["value"] * rate["observations"])
+    return (
+        f"where English was asked for, {passed:,} of {rate['observations']:,} ({100 * rate['value']:.1f} %) are in"
+        f" English, {asked['skipped']:,} skipped"
+        + ("" if before is None else f" (not asked for: {100 * before['value']:.1f} %)")
+    )
 
 
 def _rates(measured: Measured) -> dict[str, Estimate]:
