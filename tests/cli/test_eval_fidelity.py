@@ -138,7 +138,7 @@ def test_rates_are_those_of_the_answers(world, quick, monkeypatch, capsys):
     monkeypatch.setattr("lingraft.recipes.kept_answers.answer_batches", answer_batches)
     assert fidelity("--answer-in-english", out="asked") == 0
     said = capsys.readouterr().out
-    assert "asked for, 0 of 3 (0.0 %) are in English, 2 skipped (not asked for: 0.0 %); 2 skipped." in said
+    assert "asked for, 0 of 3 (0.0 %) are in English, 2 skipped (not asked for: 0.0 %)." in said
     assert fidelity() == 0
     said = capsys.readouterr().out
     assert "2 of 3 judged answers (66.7 %) are in sw by lines, 1 of those 2 by words; 2 skipped." in said

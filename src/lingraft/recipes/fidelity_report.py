@@ -151,10 +151,11 @@ def fidelity_sentence(metrics: dict[str, Any]) -> str:
     if words is not None:
         by_words = round(words["value"] * words["observations"])
         text += f", {by_words:,} of those {words['observations']:,} by words"
+    text += f"; {skipped}"
     english = metrics.get("answer_in_english")
     if english is not None:
         text += f"; {_obeyed(english['asked'], english['unasked'])}"
-    return f"{text}; {skipped}."
+    return f"{text}."
 
 
 def _obeyed(asked: dict[str, Any], unasked: dict[str, Any]) -> str:
