@@ -240,7 +240,7 @@ def _translated(options: PairOptions, language: str, counts: Counter[str], out: 
 
 
 def _parallel(options: PairOptions, language: str, counts: Counter[str], out: Path | None) -> Source:
-    from lingraft.preference.continuations import continuation_items, read_parallel
+    from lingraft.preference.continuations import BLOCK_LINES, continuation_items, read_parallel
 
     assert options.parallel is not None
     pairs, bad = read_parallel(
@@ -259,7 +259,8 @@ def _parallel(options: PairOptions, language: str, counts: Counter[str], out: Pa
     )
     what = (
         "Continuations of parallel text, no questions: the prompt is a line, the answer is the line that follows it. "
-        "They teach to go on in the prompt's language, and nothing of following instructions."
+        "They teach to go on in the prompt's language, and nothing of following instructions. Where no blank lines end "
+        f"documents, stretches of {BLOCK_LINES} lines stand for them, so an article may lie on both sides of the split."
     )
     return Source(list(candidates), counts, bad, file_revisions(options), language, what)
 
