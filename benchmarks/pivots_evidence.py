@@ -233,10 +233,10 @@ meets in them can only stand for how often it meets elsewhere. `together`: a pag
 
 LABELS = """\
 `plain` is the published rule: the layer whose likeliest token is surest says whether the model went the direct way
-(that token is the final layer's) or by a pivot (it is no token of the source word). On SmolLM2 a middle layer
+(that token is the final layer's) or by a pivot (it is no token of the source word). On these models a middle layer
 that is sure of a blank, or of one and the same token whatever the word, makes nearly every word a "pivot". So the rule
-stands beside two of our own, found while looking at this very model and therefore exploratory: `words only` passes
-over tokens without a letter, `no common tokens` also over those that lead a layer for a tenth of all words."""
+stands beside two of our own, found while looking at SmolLM2 and therefore exploratory: `words only` passes over
+tokens without a letter, `no common tokens` also over those that lead a layer for a tenth of all words."""
 
 
 def number(value: Mapping[str, Any] | None, *, percent: bool = False, signed: bool = False) -> str:
@@ -332,7 +332,12 @@ def page_lines(found: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         for corpus, value in one["correlation"].items()
     ]
     yield from table(["model", "into", "corpus", "correlation"], rows)
-    yield from ("## Where the target appears", "")
+    yield from (
+        "## Where the target appears",
+        "",
+        "Pictures, and the mass of pivots: [pivots_mass.md](pivots_mass.md).",
+        "",
+    )
     yield from ("Mean probability mass (logit lens) of the target word's tokens, by layer:", "")
     for name, one in zip(names, found, strict=True):
         masses = " ".join(f"{value['value']:.2f}" for value in one["mass"]["target"])
