@@ -11,7 +11,7 @@ from lingraft.reports.result import RunResult
 
 SHOWN, CUT = 12, 240
 """Items of a table, and characters of a text in it."""
-_COLUMNS = ("id", "English prompt", "target prompt", "English answer", "target answer")
+_COLUMNS = ("English prompt", "target prompt", "English answer", "target answer")
 
 
 def pairing_sections(result: RunResult, split: PairSplit, rejected: Sequence[Rejected]) -> list[Section]:
@@ -50,10 +50,7 @@ def pairing_sections(result: RunResult, split: PairSplit, rejected: Sequence[Rej
     if split.held_out:
         sections.append(Section("Held out", [_table("The first held-out items", split.held_out)]))
     if rejected:
-        rows = [
-            (one.reason, one.id, *(_cut(text or "-") for text in _texts(one)))
-            for one in first_of_each(rejected)
-        ]
+        rows = [(one.reason, *(_cut(text or "-") for text in _texts(one))) for one in first_of_each(rejected)]
         table = Table("One item for each reason; all are in rejects.jsonl", ("reason", *_COLUMNS), rows)
         sections.append(Section("Left out", [table]))
     return sections
@@ -61,8 +58,9 @@ def pairing_sections(result: RunResult, split: PairSplit, rejected: Sequence[Rej
 
 def _table(caption: str, items: Sequence[PairedItem]) -> Table:
     shown = items[:SHOWN]
-    rows = [(item.id, *(_cut(text) for text in _texts(item))) for item in shown]
-    return Table(f"{caption}, {len(shown)} of {len(items):,}", _COLUMNS, rows)
+    # Ids would take the room of the texts.
+    rows = [(str(number), *map(_cut, _texts(item))) for number, item in enumerate(shown, start=1)]
+    return Table(f"{caption}, {len(shown)} of {len(items):,}", ("line", *_COLUMNS), rows)
 
 
 def _texts(item: PairedItem | Rejected) -> tuple[str, str, str, str]:
