@@ -2,6 +2,7 @@
 
 import pickle
 import re
+import time
 from collections import Counter
 
 import pytest
@@ -282,3 +283,11 @@ def test_a_partial_failure_survives_the_way_between_processes():
     error = PartialTranslationError(TranslationError("a", "b", "c"), {"x": "y"})
     again = pickle.loads(pickle.dumps(error))
     assert type(again) is TranslationError and str(again) == str(error)
+
+
+@pytest.mark.parametrize("text", ["Go to `x. Y` at 5. ", "<a ", "`", "{", "$$", "a.", "[1", "f(", "\\\\("])
+def test_no_text_takes_long(text):
+    long = text * (40_000 // len(text))
+    started = time.monotonic()
+    assert "".join(part.text for part in split_segments(long, whole=protected_spans(long))) == long
+    assert time.monotonic() - started < 5

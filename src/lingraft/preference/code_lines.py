@@ -16,6 +16,8 @@ _STATEMENT = re.compile(
     )$""",
     re.VERBOSE,
 )
+LONGEST_LINE = 300
+"""Characters: a longer line is not looked at."""
 _INDENTED = re.compile(r"(?: {2,}|\t)\s*\S")
 _PROSE = re.compile(r"\s*[A-Z][a-z]+(?:\s+[a-z]+){2,}")
 """Begins like a sentence: a capital, then small words."""
@@ -35,7 +37,7 @@ def code_lines(text: str) -> list[tuple[int, int]]:
     statements, place = 0, 0
     for line in [*text.split("\n"), "."]:
         after = place + len(line)
-        if _STATEMENT.match(line) and not _PROSE.match(line):
+        if len(line) <= LONGEST_LINE and _STATEMENT.match(line) and not _PROSE.match(line):
             start = place if start < 0 else start
             end, statements = after, statements + 1
         elif start >= 0 and line.strip() and not _belongs(line):

@@ -7,28 +7,28 @@ from dataclasses import dataclass
 from lingraft.preference.code_lines import code_lines
 
 BLOCKS = re.compile(
-    r"(?ms)^[ \t]*(?P<fence>```+|~~~+)[^\n]*\n.*?(?:^[ \t]*(?P=fence)[^\n]*$|\Z)"
-    r"|\$\$.+?\$\$|\\\[.+?\\\]|<(pre|code|script|style)\b[^>]*>.*?</\2>"
+    r"(?ms)^[ \t]{0,40}(?P<fence>`{3,8}|~{3,8})[^`\n]*\n.*?(?:^[ \t]{0,40}(?P=fence)[^\n]*$|\Z)"
+    r"|\$\$.{1,2000}?\$\$|\\\[.{1,2000}?\\\]|<(pre|code|script|style)\b[^<>]{0,200}>.{0,5000}?</\2>"
 )
 """Passages that may go over several lines: fenced code, displayed formulas, HTML code."""
 
 SPANS = re.compile(
     r"""
-    (?P<ticks>`{1,3})[^`\n]+(?P=ticks)                                  # inline code
-    | \\\([^\n]+?\\\) | \\\[[^\n]+?\\\] | \$\$[^\n]+?\$\$                    # formulas
-    | <(?P<tag>pre|code|script|style)\b[^>\n]*>[^\n]*?</(?P=tag)>
-    | \b(?:https?|ftp|file)://[^\s<>"'`]*[^\s<>"'`.,;:!?)\]}*_]
-    | \bwww\.[^\s<>"'`]*[^\s<>"'`.,;:!?)\]}*_]
-    | \b[\w.+-]+@[\w-]+(?:\.[\w-]+)*\.[A-Za-z]{2,}\b
-    | </?[A-Za-z][\w:-]*(?:\s[^<>\n]*)?/?>
-    | &(?:[A-Za-z][a-z]{1,30}\d{0,2}|\#\d+|\#x[0-9A-Fa-f]+);
-    | \{\{[^{}\n]*\}\} | \{%[^{}\n]*%\} | \$?\{[^{}\n]*\}
-    | (?<![\d%])%(?:\([A-Za-z_]\w*\)|\d+\$)?[-+0\#]?\d*(?:\.\d+)?[sdifuxXeEgGcr](?![A-Za-z])
-    | ⟦[^⟦⟧\n]*⟧ | \[\s*\d+\s*\]                                        # what looks like our own masks
+    (?P<ticks>`{1,3})[^`\n]{1,1000}(?P=ticks)                           # inline code
+    | \\\([^\n]{1,500}?\\\) | \\\[[^\n]{1,500}?\\\] | \$\$[^\n$]{1,500}\$\$   # formulas
+    | <(?P<tag>pre|code|script|style)\b[^<>\n]{0,200}>[^\n]{0,1000}?</(?P=tag)>
+    | \b(?:https?|ftp|file)://[^\s<>"'`]{0,2000}[^\s<>"'`.,;:!?)\]}*_]
+    | \bwww\.[^\s<>"'`]{0,2000}[^\s<>"'`.,;:!?)\]}*_]
+    | (?<![\w.+-])[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){0,5}\.[A-Za-z]{2,24}\b
+    | </?[A-Za-z][\w:-]{0,40}(?:\s[^<>\n]{0,500})?/?>
+    | &(?:[A-Za-z][a-z]{1,30}\d{0,2}|\#\d{1,7}|\#x[0-9A-Fa-f]{1,6});
+    | \{\{[^{}\n]{0,200}\}\} | \{%[^{}\n]{0,200}%\} | \$?\{[^{}\n]{0,200}\}
+    | (?<![\d%])%(?:\([A-Za-z_]\w{0,60}\)|\d{1,2}\$)?[-+0\#]?\d{0,3}(?:\.\d{1,3})?[sdifuxXeEgGcr](?![A-Za-z])
+    | ⟦[^⟦⟧\n]{0,20}⟧ | \[\s{0,3}\d{1,6}\s{0,3}\]                         # what looks like our own masks
     """,
     re.VERBOSE,
 )
-"""Passages within a line."""
+"""Passages within a line. All lengths are bounded, so that no text takes long."""
 
 NUMBERS = re.compile(r"(?<!\w)\d+(?:[.,:/\-]\d+)*%?(?!\w)")
 _ANY_NUMBER = re.compile(r"\d+(?:[.,:/\-]\d+)*%?")
@@ -77,19 +77,16 @@ def protected_spans(text: str, *, numbers: bool = False) -> list[tuple[int, int]
     """
     spans = code_blocks(text)
     for pattern in (SPANS, NUMBERS) if numbers else (SPANS,):
-        gaps = _gaps(spans, len(text))
         # The whole text is searched, so that a pattern sees what stands before and after a gap.
         found = [match.span() for match in pattern.finditer(text)]
-        spans += [span for span in found if _in_one_gap(span, gaps)]
-        spans.sort()
+        spans = sorted([*spans, *_outside(found, spans)])
     return spans
 
 
 def code_blocks(text: str) -> list[tuple[int, int]]:
     """Return start and end of the passages that go over several lines, in order: fenced, or looking like code."""
     spans = [match.span() for match in BLOCKS.finditer(text) if "\n" in match[0]]
-    gaps = _gaps(spans, len(text))
-    return sorted([*spans, *(span for span in code_lines(text) if _in_one_gap(span, gaps))])
+    return sorted([*spans, *_outside(code_lines(text), spans)])
 
 
 def mask_passages(text: str, mask: str, *, numbers: bool = False) -> Masked:
@@ -127,10 +124,12 @@ def without_passages(text: str) -> str:
     return " ".join([*parts, text[last:]])
 
 
-def _gaps(spans: list[tuple[int, int]], length: int) -> list[tuple[int, int]]:
-    starts = [0, *(end for _, end in spans)]
-    return list(zip(starts, [*(start for start, _ in spans), length], strict=True))
-
-
-def _in_one_gap(span: tuple[int, int], gaps: list[tuple[int, int]]) -> bool:
-    return any(start <= span[0] and span[1] <= end for start, end in gaps)
+def _outside(found: list[tuple[int, int]], spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return those of `found` that touch none of `spans`; both are in order and free of overlaps."""
+    free, place = [], 0
+    for start, end in found:
+        while place < len(spans) and spans[place][1] <= start:
+            place += 1
+        if place == len(spans) or end <= spans[place][0]:
+            free.append((start, end))
+    return free

@@ -1,6 +1,7 @@
 """Sentences of a text, and everything between them kept as it is: lines, list marks, blanks."""
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -34,6 +35,7 @@ _LIST_MARK = re.compile(r"\s*(?:(?:[-*+•‣◦–—]|\(?\d{1,3}[.)]|\(?[A-Za-
 _END = re.compile(
     r"""(?P<spaced>[.!?…؟۔։]+[\"'”’»)\]*_]*)\s+|[。！？｡]+[」』”’）】]*\s*|[।॥]+\s*|[።፧။]+\s*|\s*\|\s*"""
 )
+_LONGEST_WORD = 40
 _LAST_WORD = re.compile(r"([^\s(\[\"'“‘]+)$")
 
 
@@ -87,10 +89,11 @@ class _Inside:
     """Says which places lie within passages that stay whole."""
 
     def __init__(self, spans: Sequence[tuple[int, int]]) -> None:
-        self._spans = spans
+        self._starts, self._ends = [start for start, _ in spans], [end for _, end in spans]
 
     def __call__(self, place: int) -> bool:
-        return any(start < place < end for start, end in self._spans)
+        number = bisect_left(self._starts, place) - 1
+        return number >= 0 and place < self._ends[number]
 
 
 def _cuts(text: str, begin: int, end: int, language: str, inside: _Inside) -> Iterator[tuple[int, int]]:
@@ -116,7 +119,7 @@ def _ends(text: str, begin: int, dot: int, stop: int, following: str, language: 
         return False
     if text[dot:stop].strip("\"'”’»)]*_") != ".":
         return True
-    word = _LAST_WORD.search(text, begin, dot)
+    word = _LAST_WORD.search(text, max(begin, dot - _LONGEST_WORD), dot)
     return word is None or not _is_abbreviation(word[1], following, language)
 
 
