@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import inspect
 import json
 import os
 import re
@@ -16,8 +17,10 @@ import yaml
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from lingraft.cli import merge as cli
 from lingraft.cli.app import main
 from lingraft.preference import merging
+from lingraft.recipes import merging_verbs
 from lingraft.training.lora import add_lora, merge_lora
 
 ENGLISH = "The quick brown fox opened the document; Größe 12345 € — 안녕하세요."
@@ -381,8 +384,10 @@ def test_a_disk_that_is_too_small(world, capsys, monkeypatch):
 
 KILLED = """
 import os, signal
+from lingraft.cli import merge as cli
 from lingraft.cli.app import main
 from lingraft.preference import merging
+from lingraft.recipes import merging_verbs
 merging.write_index = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 main("merge interpolate --base base --tuned tuned --out out".split())
 """
@@ -407,6 +412,22 @@ def test_without_a_tokenizer(world, capsys):
     assert run("interpolate", base="base", tuned="tuned", out="out") == 0
     assert "warning: no tokenizer was found" in capsys.readouterr().out
     assert AutoModelForCausalLM.from_pretrained("out").config.vocab_size == 600
+
+
+@pytest.mark.parametrize(
+    ("verb", "recipe"),
+    [
+        ("layer_swap", "run_layer_swap"),
+        ("chat_vector", "run_chat_vector"),
+        ("interpolate", "run_interpolation"),
+    ],
+)
+def test_command_line_and_function_take_the_same(verb, recipe):
+    command = inspect.signature(getattr(cli, verb)).parameters
+    function = inspect.signature(getattr(merging_verbs, recipe)).parameters
+    assert command.keys() - {"json"} == function.keys()
+    for name in function:
+        assert command[name].default == function[name].default
 
 
 def test_help_shows_examples(capsys):

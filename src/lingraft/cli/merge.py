@@ -89,31 +89,11 @@ def layer_swap(
     json: JsonOption = False,
 ) -> None:
     """Outer layers of a language expert around the inner layers of a task expert."""
-    options = _options(locals())
+    given = _given(locals())
     with prints_to_stderr():
-        from lingraft.preference.merging_plans import layer_swap_plan
-        from lingraft.recipes.merging import run_merge
+        from lingraft.recipes.merging_verbs import run_layer_swap
 
-        result = run_merge(
-            "layer-swap",
-            {"language": language, "task": task},
-            lambda inputs, written: layer_swap_plan(
-                inputs["language"],
-                inputs["task"],
-                bottom=bottom,
-                top=top,
-                bottom_transition=bottom_transition,
-                top_transition=top_transition,
-                share=share,
-                outside=outside,
-                dtype=written,
-            ),
-            options,
-            out=out,
-            dtype=dtype,
-            tokenizer_from=tokenizer_from,
-            accept_terms=accept_terms,
-        )
+        result = run_layer_swap(**given)
     _show(result, out, json)
 
 
@@ -144,28 +124,11 @@ def chat_vector(
     json: JsonOption = False,
 ) -> None:
     """Add what tuning did to one model to another model of the same base."""
-    options = _options(locals())
+    given = _given(locals())
     with prints_to_stderr():
-        from lingraft.preference.merging_plans import chat_vector_plan
-        from lingraft.recipes.merging import run_merge
+        from lingraft.recipes.merging_verbs import run_chat_vector
 
-        result = run_merge(
-            "chat-vector",
-            {"target": target, "chat": chat, "base": base},
-            lambda inputs, written: chat_vector_plan(
-                inputs["target"],
-                inputs["chat"],
-                inputs["base"],
-                scale,
-                embeddings=embeddings,
-                dtype=written,
-            ),
-            options,
-            out=out,
-            dtype=dtype,
-            tokenizer_from=tokenizer_from,
-            accept_terms=accept_terms,
-        )
+        result = run_chat_vector(**given)
     _show(result, out, json)
 
 
@@ -186,29 +149,17 @@ def interpolate(
     json: JsonOption = False,
 ) -> None:
     """A model on the straight line between a base and its tuned version."""
-    options = _options(locals())
+    given = _given(locals())
     with prints_to_stderr():
-        from lingraft.preference.merging_plans import interpolation_plan
-        from lingraft.recipes.merging import run_merge
+        from lingraft.recipes.merging_verbs import run_interpolation
 
-        result = run_merge(
-            "interpolate",
-            {"base": base, "tuned": tuned},
-            lambda inputs, written: interpolation_plan(
-                inputs["base"], inputs["tuned"], weight, dtype=written
-            ),
-            options,
-            out=out,
-            dtype=dtype,
-            tokenizer_from=tokenizer_from,
-            accept_terms=accept_terms,
-        )
+        result = run_interpolation(**given)
     _show(result, out, json)
 
 
-def _options(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that make one run differ from another."""
-    return {name: value for name, value in given.items() if name not in {"out", "json", "accept_terms"}}
+def _given(options: Mapping[str, Any]) -> dict[str, Any]:
+    """What the recipe takes: all but how the result is printed."""
+    return {name: value for name, value in options.items() if name != "json"}
 
 
 def _show(result: Any, out: Path, as_json: bool) -> None:
