@@ -1,11 +1,26 @@
 """`lingraft clo compare`: objectives side by side at equal data."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
-from lingraft.cli.clo_options import TemplateOption, app
+from lingraft.cli.clo_options import (
+    AnswerOption,
+    AskedOption,
+    BatchOption,
+    BetaOption,
+    LengthOption,
+    ModelOption,
+    PairsOption,
+    PrecisionOption,
+    RateOption,
+    ScheduleOption,
+    ShareOption,
+    TemplateOption,
+    WarmupOption,
+    app,
+)
 from lingraft.cli.options import DeviceOption, RemoteCodeOption, TermsOption
 from lingraft.cli.output import JsonOption, print_result, prints_to_stderr
 
@@ -23,10 +38,8 @@ Finished trainings are kept: the same command continues a killed run."""
 
 @app.command("compare", epilog=COMPARE_EPILOG)
 def compare(
-    model: Annotated[
-        str, typer.Option(help="Hub id, directory, .gguf file or asset name of a causal model.")
-    ],
-    pairs: Annotated[Path, typer.Option(help="JSON lines of paired items to train on.")],
+    model: ModelOption,
+    pairs: PairsOption,
     held_out: Annotated[Path, typer.Option(help="JSON lines of paired items to measure on.")],
     out: Annotated[Path, typer.Option(help="Run directory.")],
     arms: Annotated[str, typer.Option(help="What to compare, separated by commas.")] = (
@@ -38,21 +51,17 @@ def compare(
         str,
         typer.Option(help="What learns where an arm does not say: attention, full, lora, train_then_revert."),
     ] = "attention",
-    batch_size: Annotated[int, typer.Option(help="Items a step.", min=1)] = 16,
-    learning_rate: Annotated[float, typer.Option(help="Peak learning rate of every arm.")] = 1e-5,
-    warmup_steps: Annotated[int, typer.Option(help="Steps of linear rise.", min=0)] = 0,
-    schedule: Annotated[
-        Literal["constant", "cosine", "linear"], typer.Option(help="What follows the rise.")
-    ] = "linear",
-    share: Annotated[float | None, typer.Option(help="clo's weight of the likelihood term.")] = None,
-    beta: Annotated[float | None, typer.Option(help="clo's scale of margins.")] = None,
-    max_length: Annotated[int | None, typer.Option(help="Tokens of a prompt with an answer.")] = None,
-    precision: Annotated[
-        Literal["float32", "bf16-autocast", "bfloat16"], typer.Option(help="Of training.")
-    ] = "bfloat16",
+    batch_size: BatchOption = 16,
+    learning_rate: RateOption = 1e-5,
+    warmup_steps: WarmupOption = 0,
+    schedule: ScheduleOption = "linear",
+    share: ShareOption = None,
+    beta: BetaOption = None,
+    max_length: LengthOption = None,
+    precision: PrecisionOption = "bfloat16",
     template: TemplateOption = "chat",
-    fidelity_prompts: Annotated[int, typer.Option(help="Held-out prompts that are answered.", min=0)] = 32,
-    max_new_tokens: Annotated[int, typer.Option(help="Most tokens of an answer.", min=1)] = 48,
+    fidelity_prompts: AskedOption = 32,
+    max_new_tokens: AnswerOption = 48,
     device: DeviceOption = "auto",
     trust_remote_code: RemoteCodeOption = False,
     accept_terms: TermsOption = False,

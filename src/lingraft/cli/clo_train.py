@@ -5,7 +5,22 @@ from typing import Annotated, Literal
 
 import typer
 
-from lingraft.cli.clo_options import TemplateOption, app
+from lingraft.cli.clo_options import (
+    AnswerOption,
+    AskedOption,
+    BatchOption,
+    BetaOption,
+    LengthOption,
+    ModelOption,
+    PairsOption,
+    PrecisionOption,
+    RateOption,
+    ScheduleOption,
+    ShareOption,
+    TemplateOption,
+    WarmupOption,
+    app,
+)
 from lingraft.cli.options import DeviceOption, RemoteCodeOption, SeedOption, TermsOption
 from lingraft.cli.output import JsonOption, print_result, prints_to_stderr
 
@@ -27,10 +42,8 @@ target fidelity among those that keep English."""
 
 @app.command("train", epilog=TRAIN_EPILOG)
 def train(
-    model: Annotated[
-        str, typer.Option(help="Hub id, directory, .gguf file or asset name of a causal model.")
-    ],
-    pairs: Annotated[Path, typer.Option(help="JSON lines of paired items.")],
+    model: ModelOption,
+    pairs: PairsOption,
     out: Annotated[Path, typer.Option(help="Run directory; the checkpoint is in its `model`.")],
     held_out: Annotated[
         Path | None, typer.Option(help="Paired items to measure on, before, during and after.")
@@ -38,36 +51,25 @@ def train(
     objective: Annotated[str, typer.Option(help="What is minimised; see below.")] = "clo",
     parameters: Annotated[str, typer.Option(help="What learns; see below.")] = "attention",
     steps: Annotated[int | None, typer.Option(help="Steps (default: once through the items).", min=1)] = None,
-    batch_size: Annotated[int, typer.Option(help="Items a step; each is both directions.", min=1)] = 16,
+    batch_size: BatchOption = 16,
     gradient_accumulation: Annotated[
         int, typer.Option(help="Pieces that a step is computed in: less memory, same result.", min=1)
     ] = 1,
-    learning_rate: Annotated[float, typer.Option(help="Peak learning rate.")] = 1e-5,
-    warmup_steps: Annotated[int, typer.Option(help="Steps of linear rise.", min=0)] = 0,
-    schedule: Annotated[
-        Literal["constant", "cosine", "linear"], typer.Option(help="What follows the rise.")
-    ] = "linear",
+    learning_rate: RateOption = 1e-5,
+    warmup_steps: WarmupOption = 0,
+    schedule: ScheduleOption = "linear",
     weight_decay: Annotated[float, typer.Option(help="AdamW's.", min=0)] = 0.0,
     gradient_clip: Annotated[float, typer.Option(help="Largest norm of the gradient.")] = 1.0,
-    share: Annotated[
-        float | None, typer.Option(help="Weight of the likelihood term, the paper's lambda (default 0.5).")
-    ] = None,
-    beta: Annotated[float | None, typer.Option(help="Scale of the margins (default 0.1).")] = None,
-    max_length: Annotated[
-        int | None, typer.Option(help="Tokens of a prompt with an answer (default: at most 1024).")
-    ] = None,
-    precision: Annotated[
-        Literal["float32", "bf16-autocast", "bfloat16"],
-        typer.Option(help="bfloat16 has float32 masters of what learns."),
-    ] = "bfloat16",
+    share: ShareOption = None,
+    beta: BetaOption = None,
+    max_length: LengthOption = None,
+    precision: PrecisionOption = "bfloat16",
     lora_rank: Annotated[int, typer.Option(help="Rank of --parameters lora.", min=1)] = 16,
     lora_alpha: Annotated[float, typer.Option(help="Scale of --parameters lora.")] = 32.0,
     template: TemplateOption = "chat",
     evaluations: Annotated[int, typer.Option(help="Measurements after the first.", min=1)] = 4,
-    fidelity_prompts: Annotated[
-        int, typer.Option(help="Held-out prompts that are answered each time, in each language.", min=0)
-    ] = 32,
-    max_new_tokens: Annotated[int, typer.Option(help="Most tokens of such an answer.", min=1)] = 48,
+    fidelity_prompts: AskedOption = 32,
+    max_new_tokens: AnswerOption = 48,
     keep: Annotated[
         Literal["best", "last"], typer.Option(help="Which measured weights the checkpoint gets.")
     ] = "best",
