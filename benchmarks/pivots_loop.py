@@ -36,7 +36,7 @@ from lingraft.training.causal import pack_blocks, train_causal
 NAMES = {"smollm2-135m-instruct": "SmolLM2-135M-Instruct", "gemma-3-270m": "Gemma-3-270M"}
 CONTROLS = ("random", "matched", "parallel", "frequency")
 LINES, SHARES = 8, {"en": 0.4, "sw": 0.4, "both": 0.2}
-BLOCK, BATCH, RATE = 128, 4, 2e-4
+BLOCK, BATCH = 128, 4
 HELD_OUT = 200
 """Lines of each language that bits per byte are measured on; they are in no document."""
 
@@ -111,6 +111,7 @@ def trained(
     texts: Sequence[str] | None,
     seed: int,
     steps: int,
+    rate: float,
     held_out: Mapping[str, Sequence[str]],
     out: Path,
 ) -> dict[str, Any]:
@@ -128,7 +129,7 @@ def trained(
             blocks,
             steps=steps,
             batch_size=BATCH,
-            learning_rate=RATE,
+            learning_rate=rate,
             warmup_steps=10,
             precision="bfloat16",
             seed=seed,
@@ -160,13 +161,18 @@ def percent(estimate: Estimate, *, signed: bool = False) -> str:
 
 
 def page_lines(
-    model: str, runs: Mapping[str, Sequence[Mapping[str, Any]]], out: Path, tokens: int, words_asked: int
+    model: str,
+    runs: Mapping[str, Sequence[Mapping[str, Any]]],
+    out: Path,
+    tokens: int,
+    words_asked: int,
+    rate: float,
 ) -> Iterator[str]:
     """The results page."""
     yield from ("# Training on documents rich in pivots, and on controls", "", "```sh")
     yield from (
         f"python benchmarks/pivots_loop.py --out runs/loop --news DIRECTORY --model {model} --tokens {tokens}"
-        f" --words {words_asked} --seeds {max(map(len, runs.values()))}",
+        f" \\\n    --words {words_asked} --seeds {max(map(len, runs.values()))} --rate {rate:g}",
         "```",
         "",
     )
@@ -175,7 +181,7 @@ def page_lines(
     chosen = json.loads((out / "selected" / "result.json").read_text(encoding="utf-8"))["metrics"]
     yield (
         f"{NAMES.get(model, model)}, English to Swahili, {words} test words, {seeds} seed(s), about {tokens:,} tokens"
-        f" of its own tokenizer a set\n({BATCH} x {BLOCK} a step, rate {RATE:g}). A small model and a small budget."
+        f" of its own tokenizer a set\n({BATCH} x {BLOCK} a step, rate {rate:g}). A small model and a small budget."
     )
     yield from (
         "Documents are blocks of eight lines of parallel news, at random in English, in Swahili or in both. Pivots are",
@@ -234,6 +240,7 @@ def main() -> None:
     parser.add_argument("--model", default="smollm2-135m-instruct")
     parser.add_argument("--tokens", type=int, default=60_000)
     parser.add_argument("--words", type=int, default=200)
+    parser.add_argument("--rate", type=float, default=2e-4)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--page", type=Path)
     arguments = parser.parse_args()
@@ -242,19 +249,21 @@ def main() -> None:
     sets = {"selected": out / "selected" / "selected"}
     sets |= {name: out / "selected" / "controls" / name for name in CONTROLS}
     model = arguments.model
-    unchanged = trained(model, "unchanged", None, 0, 0, held_out, out)
+    unchanged = trained(model, "unchanged", None, 0, 0, 0.0, held_out, out)
     runs: dict[str, list[dict[str, Any]]] = {"unchanged": [unchanged]}
     for seed in range(arguments.seeds):
         for name, directory in sets.items():
             texts = read_texts(directory)
             steps = arguments.tokens // (BATCH * BLOCK)
-            runs.setdefault(name, []).append(trained(model, name, texts, seed, steps, held_out, out))
+            runs.setdefault(name, []).append(
+                trained(model, name, texts, seed, steps, arguments.rate, held_out, out)
+            )
             print(
                 json.dumps({"set": name, "seed": seed, "score": float(np.mean(runs[name][-1]["score"]))}),
                 flush=True,
             )
     if arguments.page is not None:
-        lines = page_lines(model, runs, out, arguments.tokens, arguments.words)
+        lines = page_lines(model, runs, out, arguments.tokens, arguments.words, arguments.rate)
         arguments.page.write_text("\n".join(lines), encoding="utf-8")
 
 
