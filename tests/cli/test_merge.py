@@ -274,6 +274,19 @@ def test_an_adapter_is_merged_first(world, adapter, capsys):
     assert listing(world) == ["adapter", "base", "chat", "half", "target", "tuned", "whole"]
 
 
+def test_an_adapter_in_a_wider_type_than_its_base(world, adapter):
+    AutoModelForCausalLM.from_pretrained("base").bfloat16().save_pretrained("base")
+    arguments = {"base": "base", "tuned": "adapter", "weight": 1}
+    assert run("interpolate", **arguments, dtype="float32", out="wide") == 0
+    assert run("interpolate", **arguments, out="narrow") == 0
+    wide, narrow, base = weights("wide"), weights("narrow"), weights("base")
+    key = "model.layers.0.self_attn.q_proj.weight"
+    assert narrow[key].dtype == base[key].dtype == torch.bfloat16
+    assert not torch.equal(wide[key], wide[key].bfloat16().float())
+    assert torch.equal(wide[key].bfloat16(), narrow[key])
+    assert torch.equal(wide["model.norm.weight"], base["model.norm.weight"].float())
+
+
 def test_an_adapter_without_its_base(world, adapter, capsys):
     shutil.rmtree("base")
     assert run("interpolate", base="tuned", tuned="adapter", out="out") == 2

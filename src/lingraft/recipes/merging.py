@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from lingraft.contents import with_contents
 from lingraft.errors import ConfigError
 from lingraft.files import (
@@ -112,7 +114,7 @@ def run_merge(
         revisions = {}
         if any(is_adapter(directory) for directory in directories.values()):
             temporary = stack.enter_context(replacing_directory(out))
-            revisions = _merge_adapters(directories, temporary / _ADAPTERS, accept_terms)
+            revisions = _merge_adapters(directories, temporary / _ADAPTERS, chosen, accept_terms)
         inputs = _read_inputs(references, directories)
         plan = planner(inputs, None if chosen is None else NAMES[chosen])
         files_from = _tokenizer_role(inputs, plan.first, tokenizer_from)
@@ -159,13 +161,17 @@ def _revision(directory: Path) -> str:
     return snapshot_commit(directory) or fingerprint_weights(directory)
 
 
-def _merge_adapters(directories: dict[str, Path], into: Path, accept_terms: bool) -> dict[str, str]:
+def _merge_adapters(
+    directories: dict[str, Path], into: Path, dtype: torch.dtype | None, accept_terms: bool
+) -> dict[str, str]:
     """Put a merged checkpoint in the place of every adapter; return their revisions by reference."""
     revisions = {}
+    # A result that is wider than the base must not be rounded to it on the way.
+    wide = dtype if dtype in {torch.float32, torch.float64} else None
     for number, (reference, directory) in enumerate(directories.items()):
         if not is_adapter(directory):
             continue
-        loaded = load_adapter_merged(directory, accept_terms=accept_terms)
+        loaded = load_adapter_merged(directory, dtype=wide, accept_terms=accept_terms)
         into.mkdir(exist_ok=True)
         save_checkpoint(into / str(number), loaded.model, loaded.tokenizer, recipe={"adapter": reference})
         directories[reference] = into / str(number)
