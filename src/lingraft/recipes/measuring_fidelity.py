@@ -26,7 +26,7 @@ from lingraft.recipes.fidelity_inputs import Prompts, find_identifier, read_prom
 from lingraft.recipes.fidelity_report import Measured, write_fidelity_report
 from lingraft.recipes.kept_answers import PART_FILE, answer_and_keep
 from lingraft.reports.result import InputRevision, RunResult, collect_provenance, read_result, write_result
-from lingraft.tokenizers.chat import prompt_format, read_template
+from lingraft.tokenizers.chat import PromptFormat, prompt_format, read_template
 
 ANSWERS_FILE, REJECTS_FILE = "answers.jsonl", "rejects.jsonl"
 PLAIN, ASKED = "as given", "English asked for"
@@ -118,7 +118,20 @@ def run_fidelity(
     check_prompts(loaded.model, wrapped, [*prompts.texts, *asked], options.max_new_tokens)
     open_run_directory(out, command)
     _keep_rejects(prompts, options.prompts, out)
-    answers = {
+    answers = _answer(options, loaded, wrapped, {PLAIN: prompts.texts, ASKED: asked}, out)
+    measured = _measure(options, language, prompts, answers, identifier)
+    seconds = round(time.monotonic() - started, 3)
+    return _write(options, loaded, prompts, asked, measured, seconds, out)
+
+
+def _answer(
+    options: FidelityOptions,
+    loaded: LoadedModel,
+    wrapped: PromptFormat,
+    prompts: dict[str, list[str]],
+    out: Path,
+) -> dict[str, list[str]]:
+    return {
         kind: answer_and_keep(
             loaded,
             wrapped,
@@ -128,12 +141,9 @@ def run_fidelity(
             max_new_tokens=options.max_new_tokens,
             batch_size=options.batch_size,
         )
-        for kind, texts in ((PLAIN, prompts.texts), (ASKED, asked))
+        for kind, texts in prompts.items()
         if texts
     }
-    measured = _measure(options, language, prompts, answers, identifier)
-    seconds = round(time.monotonic() - started, 3)
-    return _write(options, loaded, prompts, asked, measured, seconds, out)
 
 
 def _check(options: FidelityOptions, language: str) -> None:

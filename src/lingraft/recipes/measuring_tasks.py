@@ -13,7 +13,7 @@ from lingraft.evaluation.fidelity import pass_rate
 from lingraft.evaluation.harness import evaluate_tasks, harness_lm
 from lingraft.evaluation.harness_results import HarnessResult
 from lingraft.files import find_run, open_run_directory, sha256_of, write_json, write_text
-from lingraft.models.loading import load_model
+from lingraft.models.loading import LoadedModel, load_model
 from lingraft.progress import track
 from lingraft.recipes.task_inputs import TaskOptions, check_options, is_task_file, task_command
 from lingraft.reports.intervals import Estimate
@@ -70,7 +70,16 @@ def run_tasks(
     parts = [
         _part(lm, options, number, out) for number in track(range(len(options.tasks)), description="tasks")
     ]
-    result = RunResult(
+    result = _result(options, loaded, parts, round(time.monotonic() - started, 3))
+    _report(out, parts, result)
+    write_result(out, result)
+    return result
+
+
+def _result(
+    options: TaskOptions, loaded: LoadedModel, parts: Sequence[Mapping[str, Any]], seconds: float
+) -> RunResult:
+    return RunResult(
         kind="eval tasks",
         metrics={
             "tasks": _joined(parts, "metrics"),
@@ -78,7 +87,7 @@ def run_tasks(
             "limit": options.limit,
             "shots": options.shots,
             "chat_template": options.chat_template,
-            "seconds": round(time.monotonic() - started, 3),
+            "seconds": seconds,
         },
         counts={
             "documents": _joined(parts, "documents"),
@@ -102,9 +111,6 @@ def run_tasks(
         },
         provenance=collect_provenance(device=next(loaded.model.parameters()).device),
     )
-    _report(out, parts, result)
-    write_result(out, result)
-    return result
 
 
 def task_rows(metrics: Mapping[str, Any]) -> list[tuple[str, str, Estimate]]:
