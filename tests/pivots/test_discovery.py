@@ -224,6 +224,17 @@ def test_the_semantic_filter_keeps_what_is_near(byte_bpe_tokenizer):
     assert sum(kept[0]) < len(kept[0]) / 2
 
 
+def test_a_pair_without_pivots_passes_the_semantic_filter(byte_bpe_tokenizer):
+    """The second pair's words come with nothing more than documents at large do."""
+    embeddings = np.eye(len(byte_bpe_tokenizer), 24, dtype=np.float32)
+    counted = frequencies([[5, 0], [5, 0], [0, 0], [0, 0]], [5] * 4, [1, 1], 9, ["blau", "gelb"])
+    pairs = [("haus", "zzz"), ("dach", "yyy")]
+    found = find_pivots(counted, pairs, [(0, 1), (2, 3)], tokens=WordTokens())
+    assert [len(item.tokens) for item in found] == [1, 0]
+    similar, kept = filter_pivots(found, counted, embeddings, byte_bpe_tokenizer, tokens=WordTokens())
+    assert (len(similar[0]), similar[1], kept[1]) == (1, [], [])
+
+
 def test_orders_of_other_salts_are_unrelated():
     values = np.arange(2000, dtype=np.uint64)
     ranks = [np.argsort(np.argsort(mix(values, salt))) for salt in ("a", "b")]

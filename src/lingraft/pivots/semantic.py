@@ -32,6 +32,8 @@ def text_vectors(texts: Sequence[str], embeddings: Vectors, tokenizer: Any) -> V
     Returns:
         float32 [texts, dimension]; zero where a word has no piece.
     """
+    if not texts:
+        return np.zeros((0, embeddings.shape[1]), dtype=np.float32)
     centre = embeddings.mean(axis=0)
     # Words stand inside texts, so they are tokenized as after a blank.
     encoded = tokenizer([f" {text}" for text in texts], add_special_tokens=False)["input_ids"]
