@@ -243,6 +243,12 @@ def test_one_run_of_apertium_for_many_sentences_and_halves_where_numbers_differ(
     assert (tmp_path / "apertium-eng-spa.log").read_text().count("run") == 1
     assert apertium([command]).translate(sentences) == ["ONE DOG.", "TWO CATS", "JOIN US", "A B"]
     assert apertium([command]).translate([]) == []
+    # Blanks that rules left behind go; compounds are taken apart, but for those that Apertium knows.
+    sentences = ["A  dog, cat", "So : be it"]
+    gaps = program(tmp_path, "print(sys.stdin.read().replace(',', ' ,'), end='')", "gaps")
+    assert apertium([gaps]).translate(sentences) == ["A dog, cat", "So : be it"]
+    sentence = "a 3-year-old, self-made one-man-show of COVID-19"
+    assert apertium([gaps]).translate([sentence]) == ["a 3 year old, self-made one man show of COVID-19"]
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from lingraft.errors import TranslationError
 _BETWEEN = "\n\n"
 """Apertium ends a sentence at an empty line, so that no rule reaches over it."""
 _SPACES = re.compile(r"  +")
+_BEFORE_MARK = re.compile(r" +(?=[,;:.!?](?:\s|$))")
 _COMPOUND = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)+|\d+(?:-[^\W\d_]+)+")
 _KNOWN = re.compile(
     r"(?:self|co|non|anti|pre|post|re|ex|semi|multi|e)-|state-of-the-art$|up-to-date$", re.IGNORECASE
@@ -62,9 +63,9 @@ class ApertiumEngine:
         output = self._run(_BETWEEN.join(_plain(sentence) for sentence in sentences) + "\n")
         answers = output.rstrip("\n").split(_BETWEEN)
         if len(answers) == len(sentences):
-            return [_SPACES.sub(" ", answer).strip() for answer in answers]
+            return [_tidy(sentence, answer) for sentence, answer in zip(sentences, answers, strict=True)]
         if len(sentences) == 1:
-            return [_SPACES.sub(" ", " ".join(output.split("\n"))).strip()]
+            return [_tidy(sentences[0], " ".join(output.split("\n")))]
         half = len(sentences) // 2
         return [*self.translate(sentences[:half]), *self.translate(sentences[half:])]
 
@@ -101,3 +102,9 @@ def _plain(sentence: str) -> str:
         lambda match: match[0] if _KNOWN.match(match[0]) else match[0].replace("-", " "),
         " ".join(sentence.split()),
     )
+
+
+def _tidy(sentence: str, answer: str) -> str:
+    """Return an answer without the blanks that Apertium leaves where its rules took a word out."""
+    tidy = _SPACES.sub(" ", answer).strip()
+    return tidy if _BEFORE_MARK.search(sentence) else _BEFORE_MARK.sub("", tidy)

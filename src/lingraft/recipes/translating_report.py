@@ -30,9 +30,9 @@ def translation_sections(
         ("engine", metrics["engine"]),
         ("version and settings", metrics["engine_version"]),
         ("licence", metrics["engine_licence"]),
-        ("words translated in this run", metrics["words_translated_now"]),
-        ("words a second", metrics["words_a_second"] if metrics["words_a_second"] is not None else "-"),
-        ("texts too short to be judged by their language", metrics["texts_too_short_to_identify"]),
+        ("words translated in this run", f"{metrics['words_translated_now']:,}"),
+        ("words a second", f"{metrics['words_a_second']:,.0f}" if metrics["words_a_second"] else "-"),
+        ("texts too short to be judged by their language", f"{metrics['texts_too_short_to_identify']:,}"),
     ]
     note = (
         "Translations are a machine's. Nobody has read them: read some below before you train on them. "
