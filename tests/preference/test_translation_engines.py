@@ -283,7 +283,7 @@ def test_apertium_on_the_path_comes_first(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(folder))
     engine, plan = open_engine("apertium:eng-spa", "es")
     assert engine.translate(["A dog."]) == ["-u eng-spa A dog."]
-    assert engine.version == "Apertium 9.9" and engine.licence.startswith("GPL") and plan.protect
+    assert engine.version.startswith("Apertium 9.9") and engine.licence.startswith("GPL") and plan.protect
     with pytest.raises(
         TranslationError, match=r"no apertium with the pair eng-cat on the PATH.*apt-get install"
     ):

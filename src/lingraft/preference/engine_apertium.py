@@ -9,6 +9,8 @@ from lingraft.errors import TranslationError
 
 _BETWEEN = "\n\n"
 """Apertium ends a sentence at an empty line, so that no rule reaches over it."""
+_RULES = "input rules 1"
+"""Stands for `_plain` and `_tidy` in the version: with others, what is cached would be wrong."""
 _SPACES = re.compile(r"  +")
 _BEFORE_MARK = re.compile(r" +(?=[,;:.!?](?:\s|$))")
 _COMPOUND = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)+|\d+(?:-[^\W\d_]+)+")
@@ -42,7 +44,8 @@ class ApertiumEngine:
         target_language: str,
         timeout: float = 600,
     ) -> None:
-        self.name, self.version, self.licence = name, version, licence
+        self.name, self.licence = name, licence
+        self.version = f"{version}; {_RULES}"
         self.source_language, self.target_language = source_language, target_language
         self._command, self._timeout = list(command), timeout
 
