@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from lingraft.corpora.language_id import COMMON_LANGUAGES
 from lingraft.errors import ConfigError
 from lingraft.files import CONTENT_OF, find_run, open_run_directory, replacing, sha256_of
 from lingraft.models.loading import load_model
@@ -103,7 +104,7 @@ def run_comparison_of_objectives(
             "at most as many as there are",
             "give fewer in --sizes, or more in --pairs",
         )
-    identifier = find_identifier(language) if options.monitor.fidelity_prompts else None
+    identifier = find_identifier(language, COMMON_LANGUAGES) if options.monitor.fidelity_prompts else None
     command = options.command()
     if find_run(out, command) and (out / "result.json").exists():
         return read_result(out)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from lingraft.corpora.language_id import LinguaIdentifier
+from lingraft.corpora.language_id import COMMON_LANGUAGES, LinguaIdentifier
 from lingraft.errors import ConfigError, CorpusError
 from lingraft.files import CONTENT_OF, find_run, open_run_directory
 from lingraft.preference.aligned import Candidate
@@ -27,10 +27,6 @@ from lingraft.reports.result import (
 )
 
 PAIRS, HELD_OUT, REJECTS = "pairs.jsonl", "heldout.jsonl", "rejects.jsonl"
-COMPARED = frozenset(
-    ["ar", "de", "en", "es", "fr", "hi", "id", "it", "ja", "ko", "nl", "pt", "ru", "sw", "tr", "zh"]
-)
-"""Our choice: the languages that a text may be in instead. All that lingua knows take ten times as long."""
 
 
 def run_pairing(options: PairOptions, *, out: Path) -> RunResult:
@@ -91,7 +87,7 @@ def _identifier(options: PairOptions, language: str) -> LinguaIdentifier | None:
     if options.identifier == "none":
         return None
     try:
-        return LinguaIdentifier(COMPARED | {language})
+        return LinguaIdentifier(COMMON_LANGUAGES | {language})
     except CorpusError as error:
         raise ConfigError(
             f"--target-language {language}, which lingua does not identify",

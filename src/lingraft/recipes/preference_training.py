@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from lingraft.corpora.language_id import COMMON_LANGUAGES
 from lingraft.errors import ConfigError
 from lingraft.files import CONTENT_OF, find_run, open_run_directory, replacing, sha256_of
 from lingraft.models.loading import LoadedModel, load_model
@@ -105,7 +106,9 @@ def run_preference(
     template = read_template(options.template)
     items, language = _read(options.pairs, options.limit)
     held_out = None if options.held_out is None else _read(options.held_out, None, language)[0]
-    identifier = find_identifier(language) if held_out and options.monitor.fidelity_prompts else None
+    identifier = (
+        find_identifier(language, COMMON_LANGUAGES) if held_out and options.monitor.fidelity_prompts else None
+    )
     command = options.command()
     if find_run(out, command) and (out / "result.json").exists():
         return read_result(out)
