@@ -248,6 +248,15 @@ def test_parameters_that_learn_are_put_back() -> None:
     assert model.model.norm.weight.requires_grad and not model.lm_head.weight.requires_grad
 
 
+def test_a_failed_lora_training_leaves_a_plain_model() -> None:
+    model = tiny_llama()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    with pytest.raises(RuntimeError, match="no more"), learning_parameters(model, "lora"):
+        assert any(".lora_" in name for name in model.state_dict())
+        raise RuntimeError("no more")
+    assert_close(model.state_dict(), before, 0.0)
+
+
 def test_low_resource_warning() -> None:
     assert low_resource_warning("attention", 1.0, 1.5) is None
     assert low_resource_warning("full", 1.0, 3.0) is None

@@ -52,7 +52,10 @@ class PreferencePlan:
     lora: LoraOptions = field(default_factory=LoraOptions)
 
     def resolved_objective(self) -> tuple[Objective, float, float]:
-        """Return the objective with its share and beta.
+        """Look the objective up, and put its own share and beta where the plan has none.
+
+        Returns:
+            The objective, its share and its beta.
 
         Raises:
             TrainingError: An unknown objective, or a share or beta that makes no loss.
@@ -71,7 +74,13 @@ class PreferencePlan:
         return found, share, beta
 
     def training_plan(self, items: int) -> TrainingPlan:
-        """Return the loop's part of the plan for so many items.
+        """Make the loop's part of the plan.
+
+        Args:
+            items: How many items there are to train on.
+
+        Returns:
+            The loop's plan.
 
         Raises:
             TrainingError: Fewer items than a batch has, or options that no training can have.
@@ -99,7 +108,13 @@ class PreferencePlan:
         return plan
 
     def longest_for(self, model: Any) -> int:
-        """Return how many tokens a prompt with an answer may have.
+        """Decide how many tokens a prompt with an answer may have.
+
+        Args:
+            model: The model.
+
+        Returns:
+            The limit.
 
         Raises:
             TrainingError: More than the model has positions for, or fewer than two.

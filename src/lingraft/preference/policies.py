@@ -50,7 +50,7 @@ def check_policy(policy: str) -> None:
 
 @contextmanager
 def learning_parameters(
-    model: Any, policy: str, lora: LoraOptions | None = None
+    model: Any, policy: str, lora: LoraOptions | None = None, *, seed: int = 0
 ) -> Iterator[Callable[[], Any]]:
     """Let the policy's parameters learn, and no other.
 
@@ -58,6 +58,7 @@ def learning_parameters(
         model: A causal LM of a known architecture.
         policy: One of `POLICIES`.
         lora: For the policy `lora`.
+        seed: Of the additions' first values.
 
     Yields:
         What is to be called when the training is over: it gives the plain model that came out. Under
@@ -71,7 +72,8 @@ def learning_parameters(
     before = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
     try:
         if policy == "lora":
-            yield _add_lora(model, lora or LoraOptions())
+            with _with_lora(model, lora or LoraOptions(), seed) as finish:
+                yield finish
             return
         attention = attention_parameters(model)
         for name, parameter in model.named_parameters():
@@ -88,13 +90,19 @@ def learning_parameters(
             parameter.requires_grad_(before.get(name, True))
 
 
-def _add_lora(model: Any, options: LoraOptions) -> Callable[[], Any]:
+@contextmanager
+def _with_lora(model: Any, options: LoraOptions, seed: int) -> Iterator[Callable[[], Any]]:
+    """Wrap the model in place; if the training fails, it is itself again."""
     from lingraft.training.lora import add_lora, merge_lora
 
     adapted = add_lora(
-        model, rank=options.rank, alpha=options.alpha, dropout=options.dropout, targets="attention"
+        model, rank=options.rank, alpha=options.alpha, dropout=options.dropout, targets="attention", seed=seed
     )
-    return lambda: merge_lora(adapted)
+    try:
+        yield lambda: merge_lora(adapted)
+    except BaseException:
+        adapted.unload()
+        raise
 
 
 @torch.no_grad()

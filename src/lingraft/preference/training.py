@@ -159,7 +159,7 @@ def train_preference(
         arguments = trainer_arguments(
             model, loop, directory, pieces=gradient_accumulation, save_steps=save_steps, trackers=trackers
         )
-        with learning_parameters(model, plan.parameters, plan.lora) as finish:
+        with learning_parameters(model, plan.parameters, plan.lora, seed=plan.seed) as finish:
             learning = sum(p.numel() for p in model.parameters() if p.requires_grad)
             if output_dir is not None:
                 open_training_directory(arguments, directory, command, model, resume=resume)
