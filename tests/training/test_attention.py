@@ -15,13 +15,21 @@ from lingraft.training.losses import cross_entropy
 
 @pytest.mark.parametrize("heads", [(4, 4), (6, 2), (9, 3)])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("masked", [False, True])
-def test_values_and_gradients(heads: tuple[int, int], dtype: torch.dtype, masked: bool) -> None:
+@pytest.mark.parametrize("masked", ["", "branched", "free"])
+@pytest.mark.parametrize("block", [5, 96])
+def test_values_and_gradients(
+    heads: tuple[int, int], dtype: torch.dtype, masked: str, block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attention, "BLOCK", block)
     torch.manual_seed(0)
     hidden = torch.ones(13, 13, dtype=torch.bool).triu(1).expand(2, 1, 13, 13).clone()
-    if masked:
+    if masked == "branched":
         # The second of two continuations of five tokens, which does not see the first.
         hidden[1, 0, 9:, 5:9] = True
+    elif masked == "free":
+        # Any mask, of each head its own, which lets some tokens see what follows.
+        hidden = torch.rand(2, heads[0], 13, 13) < 0.4
+        hidden[..., range(13), range(13)] = False
     mask = torch.zeros(hidden.shape, dtype=dtype).masked_fill_(hidden, torch.finfo(dtype).min)
     query = torch.randn(2, heads[0], 13, 8, dtype=torch.float64).to(dtype).requires_grad_()
     key = torch.randn(2, heads[1], 13, 8, dtype=torch.float64).to(dtype).requires_grad_()

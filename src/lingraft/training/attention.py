@@ -1,7 +1,7 @@
 """Attention for training on a CPU: the library's kernel forward, plain matrix products backward.
 
-On a CPU the backward pass of PyTorch's fused attention kernel takes several times as long as the five matrix products
-that it stands for, while the scores fit in the caches. The result is the same up to rounding.
+On a CPU the backward pass of PyTorch's fused attention kernel takes longer than the five matrix products that it stands
+for, a few queries at a time, while their scores fit in the caches. The result is the same up to rounding.
 """
 
 from collections.abc import Iterator
@@ -15,6 +15,8 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 NAME = "lingraft_cpu"
+BLOCK = 96
+"""Queries whose scores are computed together in the backward pass."""
 LONGEST = 1024
 """Tokens up to which the scores are worth keeping: beyond, the fused kernel's blocks win."""
 
@@ -44,25 +46,54 @@ class _Attention(torch.autograd.Function):
         query, key, value, out, mask = ctx.saved_tensors
         rows, heads, length, width = query.shape
         kept = key.shape[1]
+        dtype, wide = query.dtype, torch.promote_types(query.dtype, torch.float32)
         # Queries that share keys lie beside each other: one matrix product serves the whole group.
-        shape = (rows, kept, heads // kept * length, width)
+        shape = (rows, kept, heads // kept, length, width)
         query_g, grad_g = query.reshape(shape), gradients[0].reshape(shape)
-        scores = (query_g @ key.transpose(2, 3)).view(rows, heads, length, length).float().mul_(ctx.scale)
-        if mask is None:
-            future = torch.ones(length, length, dtype=torch.bool, device=query.device).triu_(1)
-            scores.masked_fill_(future, -torch.inf)
-        else:
-            scores.add_(mask)
-        shares = scores.softmax(-1)
-        narrow = shares.to(query.dtype).view(rows, kept, -1, length)
-        grad_value = narrow.transpose(2, 3) @ grad_g
-        grad_shares = (grad_g @ value.transpose(2, 3)).view(rows, heads, length, length).float()
-        along = (gradients[0].float() * out.float()).sum(-1, keepdim=True)
-        grad_scores = (
-            grad_shares.sub_(along).mul_(shares).mul_(ctx.scale).to(query.dtype).view(rows, kept, -1, length)
+        along = (gradients[0].to(wide) * out.to(wide)).sum(-1, keepdim=True).view(*shape[:4], 1)
+        bias, causal = _bias(mask, shape, wide, query.device)
+        grad_query = torch.empty(shape, dtype=dtype, device=query.device)
+        grad_key, grad_value = torch.zeros_like(key, dtype=wide), torch.zeros_like(value, dtype=wide)
+        # A few queries at a time: their scores stay in the caches, and keys that come after all of them cost nothing.
+        for begin in range(0, length, BLOCK):
+            some = slice(begin, min(begin + BLOCK, length))
+            seen = slice(0, some.stop if causal else length)
+            keys, values = key[:, :, seen].flatten(0, 1), value[:, :, seen].flatten(0, 1)
+            asked = query_g[:, :, :, some].reshape(rows * kept, -1, width)
+            given = grad_g[:, :, :, some].reshape(rows * kept, -1, width)
+            size = (rows, kept, heads // kept, some.stop - begin, keys.shape[1])
+            scores = (asked @ keys.transpose(1, 2)).view(size)
+            shares = torch.add(bias[..., some, seen], scores, alpha=ctx.scale).softmax(-1)
+            grad_shares = (given @ values.transpose(1, 2)).view(size) - along[:, :, :, some]
+            grad_scores = grad_shares.mul_(shares).to(dtype).view(rows * kept, -1, size[-1])
+            narrow = shares.to(dtype).view(rows * kept, -1, size[-1])
+            grad_value[:, :, seen] += (narrow.transpose(1, 2) @ given).view(rows, kept, -1, width)
+            grad_key[:, :, seen] += (grad_scores.transpose(1, 2) @ asked).view(rows, kept, -1, width)
+            grad_query[:, :, :, some] = (grad_scores @ keys).view(*size[:4], width)
+        return (
+            grad_query.mul_(ctx.scale).view_as(query),
+            grad_key.mul_(ctx.scale).to(dtype),
+            grad_value.to(dtype),
+            None,
+            None,
         )
-        grad_query, grad_key = (grad_scores @ key).view_as(query), grad_scores.transpose(2, 3) @ query_g
-        return grad_query, grad_key, grad_value, None, None
+
+
+def _bias(
+    mask: torch.Tensor | None, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device
+) -> tuple[torch.Tensor, bool]:
+    """Return what is added to scores, and whether it hides all that follows; `shape` is that of grouped queries."""
+    rows, kept, group, length, _ = shape
+    if mask is None:
+        future = torch.full((length, length), torch.finfo(dtype).min, dtype=dtype, device=device).triu_(1)
+        return future, True
+    causal = not bool((mask > torch.finfo(mask.dtype).min / 2).triu(1).any())
+    grouped = (
+        mask[:, :, None]
+        if mask.shape[1] == 1
+        else mask.expand(rows, -1, -1, -1).reshape(rows, kept, group, length, length)
+    )
+    return grouped.to(dtype), causal
 
 
 def _attend(
