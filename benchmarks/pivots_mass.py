@@ -40,7 +40,7 @@ gives to the first tokens of the word, of its translation and of its pivots, at 
 translation's first token; mean over words."""
 
 LOOK = """\
-Ten pairs read by a person, when this page was first made. Of the matter, and what one would name: `table` (data,
+Ten pairs, as we read them when this page was made. Of the matter, and what one would name: `table` (data,
 tabellen, column, field), `paragraphs` (paragraph, absatz, styles), `settings` (optionen), `field` (campos, cuadro),
 `background` (color, page, formato), `width` (column and height in Hindi, row), `address` (book and recipient in Hindi,
 name). Half of it: `January` (mwezi, "month", among function words). Nothing of the matter: `party` (function words of

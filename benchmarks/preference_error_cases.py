@@ -122,7 +122,9 @@ PREFERENCE_CASES = {
         lambda world: write_lines(world / "broken.yaml", ["task: [broken"]),
     ),
     "merge-unlike": Case(
-        "A config that says more layers than the weights have", "merge interpolate --base model --tuned deeper --weight 0.5 --out out", deeper
+        "A config that says more layers than the weights have",
+        "merge interpolate --base model --tuned deeper --weight 0.5 --out out",
+        deeper,
     ),
     "merge-share": Case(
         "A point beyond the line", "merge interpolate --base model --tuned untied --weight 1.5 --out out"
