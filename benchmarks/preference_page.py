@@ -26,12 +26,12 @@ def processor():
 
 
 def speeds(values):
-    """From `(model, lengths, parameters)` to what each way spent, by round."""
+    """From `(model, lengths, items a step, parameters)` to what each way spent, by round."""
     found = defaultdict(lambda: defaultdict(dict))
     for name, value in values.items():
         if name.startswith("speed "):
-            _, model, length, parameters, turn, how = name.split()
-            found[model, length, parameters][how][int(turn)] = Spent(**value)
+            _, model, length, items, parameters, turn, how = name.split()
+            found[model, length, items, parameters][how][int(turn)] = Spent(**value)
     return found
 
 
@@ -65,9 +65,9 @@ def head_lines(options, values):
     )
     yield ""
     yield (
-        f"Every run is a new trainer on the same token ids (random, so that prompts and answers have exactly these"
-        f" lengths; `~` draws each between a half and one and a half), {options.items} item a step: 2 preferences, 4"
-        " answers. Weights bfloat16, AdamW steps included, the first step thrown away. Lingraft is `train_preference`,"
+        "Every run is a new trainer on the same token ids (random, so that prompts and answers have exactly these"
+        " lengths; `~` draws each between a half and one and a half). An item is 2 preferences, 4 answers."
+        " Weights bfloat16, AdamW steps included, the first step thrown away. Lingraft is `train_preference`,"
         " objective `clo`, and steps float32 masters; TRL is `DPOTrainer` with the sigmoid loss on weights that are"
         " bfloat16 without masters, and is given the ids past its tokenization. Both train the same parameters, and"
         " take turns, who is first changing from round to round."
@@ -79,17 +79,17 @@ def speed_lines(values):
     yield "## Tokens of answers a second"
     yield ""
     yield (
-        "| model | prompt/answer | trained | | tokens/s, reference left out | Lingraft is | tokens/s, reference of one"
-        " epoch included | Lingraft is |"
+        "| model | prompt/answer | items a step | trained | | tokens/s, reference left out | Lingraft is"
+        " | tokens/s, reference of one epoch included | Lingraft is |"
     )
-    yield "|---|---|---|---|---|---|---|---|"
-    for (model, length, parameters), ways in speeds(values).items():
+    yield "|---|---|---|---|---|---|---|---|---|"
+    for (model, length, items, parameters), ways in speeds(values).items():
         mine = ways.get(OURS, {})
         for how in (OURS, *TOLD):
             spent = ways.get(how)
             if not spent or not mine:
                 continue
-            cells = [f"| {model} | {length} | {parameters} | {TOLD.get(how, 'Lingraft')}"]
+            cells = [f"| {model} | {length} | {items} | {parameters} | {TOLD.get(how, 'Lingraft')}"]
             for reference in (False, True):
                 if not reference and how in ("online", "default"):
                     cells.append("- | -")
@@ -112,7 +112,9 @@ def speed_lines(values):
         for case, ways in speeds(values).items()
         if ways.get(OURS) and ways.get(FASTEST)
     ]
-    told = "; ".join(f"{' '.join(case[1:])}: {ratio}" for case, ratio in clocks)
+    told = "; ".join(
+        f"{length}, {items} items, {trained}: {ratio}" for (_, length, items, trained), ratio in clocks
+    )
     yield f"By the clock, other programs and all, reference included: {told}."
     yield ""
 
@@ -143,7 +145,7 @@ def parts_lines(values):
                 f" limit of this machine, and takes {seconds:.2f} s ({work / limit / seconds:.0%} of the limit)"
             )
         yield (
-            f"{'; '.join(lines)}. The limit is a bfloat16 product of 2048 x 2048 x 2048 on one thread, best of 24:"
+            f"{'; '.join(lines)}. The limit is a bfloat16 product of 2048 x 2048 x 2048 on one thread, best of several:"
             f" {limit / 1e9:.0f} billion operations a second. Operations of the library's fused attention kernel are"
             " not among those counted."
         )
@@ -169,15 +171,19 @@ def memory_lines(values):
     yield ""
     yield (
         "| trained | | items a piece | peak above the loaded model, MiB | with the weights, MiB | times SFT of the same"
-        " program, same items | times SFT, same tokens |"
+        " program, same items | times SFT, same tokens | times TRL's SFT, same items |"
     )
-    yield "|---|---|---|---|---|---|---|"
+    yield "|---|---|---|---|---|---|---|---|"
     for (parameters, how, items), taken in found.items():
         above = statistics.median(one["above"] for one in taken)
         cells = [f"{above / 2**20:,.0f}", f"{(above + weights) / 2**20:,.0f}"]
         sft = {"clo": "sft-both", "trl-dpo": "trl-sft"}.get(how)
-        for count in (items, 3 if how == "clo" else None):
-            base = found.get((parameters, sft, count))
+        against = (
+            [(sft, items), (sft, 3), ("trl-sft", items)]
+            if how == "clo"
+            else [(sft, items), (None, 0), (None, 0)]
+        )
+        for base in (found.get((parameters, *other)) for other in against):
             if base is None:
                 cells.append("-")
                 continue
@@ -188,10 +194,11 @@ def memory_lines(values):
         yield f"| {parameters} | {names[how]} | {items} | {' | '.join(cells)} |"
     yield ""
     yield (
-        "Resident memory of a process of its own, two steps, prompts and answers of the first lengths, libraries"
-        ' counted in "with the model". `sft-both` trains on each item\'s two answers, `clo` on four: two items of `clo`'
-        " are as many tokens in a forward pass as three of `sft-both`. A step's pieces (`gradient_accumulation`) change"
-        " nothing but memory, since the loss is normalised by the whole step."
+        "Resident memory of a process of its own, two steps, prompts and answers of the first lengths, without the"
+        " libraries. `sft-both` trains on each item's two answers, `clo` on four: two items of `clo` are as many tokens"
+        " in a forward pass as three of `sft-both`. A step's pieces (`gradient_accumulation`) change nothing but memory"
+        " and a little time, since the loss is normalised by the whole step: so the same tokens are what a training"
+        " within a given memory compares."
     )
     yield ""
 

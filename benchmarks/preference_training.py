@@ -78,9 +78,7 @@ class Models:
 def measure_speed(options, cases, kept, models):
     for reference, length, parameters in cases:
         for turn in range(options.rounds):
-            which = [
-                name for name in VARIANTS if name == "fastest" or (name in options.variants and not turn)
-            ]
+            which = [name for name in VARIANTS if name == "fastest" or name in options.variants]
 
             def run(how, *, reference=reference, length=length, parameters=parameters, turn=turn):
                 prompt, answer = map(int, length.rstrip("~").split("/"))
@@ -101,9 +99,8 @@ def measure_speed(options, cases, kept, models):
             extra = (length, parameters) == (options.lengths[0], options.parameters[0])
             for how in turns:
                 if how in ("ours", "fastest") or extra:
-                    kept.get(
-                        f"speed {reference} {length} {parameters} {turn} {how}", lambda how=how: run(how)
-                    )
+                    name = f"speed {reference} {length} {options.items} {parameters} {turn} {how}"
+                    kept.get(name, lambda how=how: run(how))
 
 
 def measure_parts(options, kept, models):
