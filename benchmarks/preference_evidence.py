@@ -58,7 +58,18 @@ def compared(model: str, language: str, options: argparse.Namespace) -> dict[str
         *("clo", "compare", "--model", model, "--accept-terms", "--template", TEMPLATES.get(model, "chat")),
         *("--pairs", items / "pairs.jsonl", "--held-out", items / "heldout.jsonl", "--out", place),
         *("--arms", options.arms, "--sizes", options.sizes, "--seeds", options.seeds),
-        *("--batch-size", 16, "--learning-rate", options.rate, "--warmup-steps", 5, "--max-length", 512),
+        *(
+            "--batch-size",
+            16,
+            "--gradient-accumulation",
+            8,
+            "--learning-rate",
+            options.rate,
+            "--warmup-steps",
+            5,
+            "--max-length",
+            512,
+        ),
         *("--fidelity-prompts", options.fidelity_prompts, "--max-new-tokens", 32),
     )
     found: dict[str, Any] = json.loads((place / "result.json").read_text(encoding="utf-8"))["metrics"]

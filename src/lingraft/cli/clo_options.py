@@ -22,6 +22,9 @@ ModelOption = Annotated[
 ]
 PairsOption = Annotated[Path, typer.Option(help="JSON lines of paired items to train on.")]
 BatchOption = Annotated[int, typer.Option(help="Items a step; each is both directions.", min=1)]
+PiecesOption = Annotated[
+    int, typer.Option(help="Pieces that a step is computed in: less memory, same result.", min=1)
+]
 RateOption = Annotated[float, typer.Option(help="Peak learning rate.")]
 WarmupOption = Annotated[int, typer.Option(help="Steps of linear rise.", min=0)]
 ScheduleOption = Annotated[

@@ -13,6 +13,7 @@ from lingraft.cli.clo_options import (
     LengthOption,
     ModelOption,
     PairsOption,
+    PiecesOption,
     PrecisionOption,
     RateOption,
     ScheduleOption,
@@ -52,9 +53,7 @@ def train(
     parameters: Annotated[str, typer.Option(help="What learns; see below.")] = "attention",
     steps: Annotated[int | None, typer.Option(help="Steps (default: once through the items).", min=1)] = None,
     batch_size: BatchOption = 16,
-    gradient_accumulation: Annotated[
-        int, typer.Option(help="Pieces that a step is computed in: less memory, same result.", min=1)
-    ] = 1,
+    gradient_accumulation: PiecesOption = 1,
     learning_rate: RateOption = 1e-5,
     warmup_steps: WarmupOption = 0,
     schedule: ScheduleOption = "linear",

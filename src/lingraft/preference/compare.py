@@ -1,5 +1,6 @@
 """Objectives side by side at equal data: what each makes of the target language, and what is left of English."""
 
+import gc
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -97,6 +98,7 @@ def compare_objectives(
     sizes: Sequence[int],
     seeds: Sequence[int],
     out: Path,
+    gradient_accumulation: int = 1,
     say: Callable[[str], None] = lambda _: None,
     progress: bool = False,
 ) -> list[Cell]:
@@ -114,6 +116,7 @@ def compare_objectives(
         sizes: Numbers of items, at most as many as there are.
         seeds: Seeds.
         out: Run directory; every outcome is a file in its `cells`.
+        gradient_accumulation: Pieces that a step is computed in: less memory, same result.
         say: Called with one line for each training.
         progress: Show progress bars.
 
@@ -133,7 +136,21 @@ def compare_objectives(
                 order = block_order(len(items), len(items), seed)[:size]
                 some = [items[number] for number in order]
                 file.parent.mkdir(parents=True, exist_ok=True)
-                write_json(file, _run(load(), some, monitor, plan, arm, seed, progress=progress))
+                write_json(
+                    file,
+                    _run(
+                        load(),
+                        some,
+                        monitor,
+                        plan,
+                        arm,
+                        seed,
+                        pieces=gradient_accumulation,
+                        progress=progress,
+                    ),
+                )
+                # A trainer and its callbacks hold each other, and the model with them.
+                gc.collect()
             kept = json.loads(file.read_text(encoding="utf-8"))
             cells.append(Cell(arm.name, size, seed, **kept))
     return cells
@@ -147,6 +164,7 @@ def _run(
     arm: Arm,
     seed: int,
     *,
+    pieces: int,
     progress: bool,
 ) -> dict[str, Any]:
     dtype, seconds, tokens = model.dtype, 0.0, 0
@@ -156,7 +174,9 @@ def _run(
         )
         if objective.startswith("clo"):
             chosen = replace(chosen, share=plan.share, beta=plan.beta)
-        trained = train_preference(model, items, monitor.form, chosen, progress=progress)
+        trained = train_preference(
+            model, items, monitor.form, chosen, gradient_accumulation=pieces, progress=progress
+        )
         model, seconds, tokens = trained.model, seconds + trained.seconds, tokens + trained.answer_tokens
     for parameter in model.parameters():
         parameter.data = parameter.data.to(dtype)

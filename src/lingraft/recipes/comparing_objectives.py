@@ -74,6 +74,7 @@ def run_comparison_of_objectives(
     *,
     out: Path,
     device: str = "auto",
+    gradient_accumulation: int = 1,
     trust_remote_code: bool = False,
     accept_terms: bool = False,
     say: Callable[[str], None] = lambda _: None,
@@ -84,6 +85,7 @@ def run_comparison_of_objectives(
         options: What to compare.
         out: Run directory, for `cells`, comparison.parquet, result.json, and report.html.
         device: Where to train.
+        gradient_accumulation: Pieces that a step is computed in; changes memory, not the result.
         trust_remote_code: Run Python code that the model carries.
         accept_terms: Accept the terms of a catalogued model.
         say: Called with one line for each training.
@@ -132,6 +134,7 @@ def run_comparison_of_objectives(
         sizes=options.sizes,
         seeds=range(options.seeds),
         out=out,
+        gradient_accumulation=gradient_accumulation,
         say=say,
         progress=True,
     )
