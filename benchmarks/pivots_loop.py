@@ -211,6 +211,11 @@ def page_lines(
     if max(np.mean([run["score"] for run in found]) for found in runs.values()) < 0.01:
         yield "All scores are within a point of zero: the model hardly translates a word, before or after, so that this"
         yield from ("run cannot tell the sets apart for practice, whatever the intervals say.", "")
+    trained_sets = [found for name, found in runs.items() if name != "unchanged"]
+    gains = [np.mean([run["score"] for run in found], axis=0) - base for found in trained_sets]
+    if all(mean_interval(gain).high < 0 for gain in gains):
+        yield "Every training made words worse, by how much the table says, while the language's bits per byte fell for"
+        yield from ("most: a little news does not teach to translate words in a list.", "")
     yield "| set | documents | tokens | pivots, % of tokens | also selected, % | tokens by language |"
     yield "|" + "---|" * 6
     for row in chosen["sets"]:
