@@ -22,11 +22,17 @@ CASES = importlib.import_module("error_cases").CASES
 error_lines = importlib.import_module("error_lines")
 tiny_world = importlib.import_module("tiny_world")
 
-USAGE = {"unknown-mode", "bad-number", "negative-seed", "no-new-tokens", "misspelt-option", "missing-option"}
-"""Cases that the option parser itself refuses; they end in `see: ... --help`."""
+USAGE = {
+    **dict.fromkeys(
+        ("unknown-mode", "bad-number", "negative-seed", "no-new-tokens", "misspelt-option", "missing-option"),
+        "vocab transfer",
+    ),
+    "merge-share": "merge interpolate",
+}
+"""Cases that the option parser itself refuses, and their verbs; they end in `see: ... --help`."""
 
-RESUMABLE = {"count-no-text", "count-half-packed", "discover-nowhere", "select-budget"}
-"""Cases that are met after a part of a corpus was read; a later start uses what they leave."""
+RESUMABLE = {"count-no-text", "count-half-packed", "discover-nowhere", "select-budget", "translate-endpoint"}
+"""Cases that are met after a part of the work was done; a later start uses what they leave."""
 
 MUST_SAY = {
     "missing-model": r"'./modle'.*check the spelling",
@@ -127,7 +133,7 @@ def test_one_line_and_nothing_half_written(name, template, tmp_path, documented)
     assert "Traceback" not in outcome.err
     line = outcome.err.rstrip("\n")
     if name in USAGE:
-        assert line.endswith("; see: lingraft vocab transfer --help")
+        assert line.endswith(f"; see: lingraft {USAGE[name]} --help")
     else:
         assert re.fullmatch(r"error: .+; expected .+; .+", line)
     assert re.search(MUST_SAY.get(name, ""), line), line
