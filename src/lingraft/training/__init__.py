@@ -1,1 +1,1 @@
-"""Continued pre-training."""
+"""Training: the loop, continued pre-training, LoRA."""
