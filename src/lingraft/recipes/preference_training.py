@@ -147,7 +147,9 @@ def run_preference(
     if not (out / "model").exists():
         _save(loaded, form, trained, options, out, dtype)
     _write_steps(out / "steps.parquet", trained)
-    write_preference_report(out, trained, held_out, result, warning=_warning(options, trained))
+    # Those that were measured on: longer ones were left out.
+    measured = None if monitor is None else monitor.items
+    write_preference_report(out, trained, measured, result, warning=_warning(options, trained))
     write_result(out, result)
     return result
 
