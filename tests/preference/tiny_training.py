@@ -71,7 +71,14 @@ def train(directory: Path | None, **chosen: Any) -> dict[str, Any]:
     model = tiny_gpt2_with_dropout() if chosen.pop("dropout", False) else tiny_llama()
     loop = {
         name: chosen.pop(name)
-        for name in ("gradient_accumulation", "save_every", "evaluate_at", "keep", "trackers")
+        for name in (
+            "gradient_accumulation",
+            "tokens_together",
+            "save_every",
+            "evaluate_at",
+            "keep",
+            "trackers",
+        )
         if name in chosen
     }
     if "lora" in chosen:

@@ -16,6 +16,7 @@ HOW = {
     "out",
     "device",
     "gradient_accumulation",
+    "tokens_together",
     "save_every",
     "track",
     "trust_remote_code",

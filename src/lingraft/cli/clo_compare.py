@@ -19,6 +19,7 @@ from lingraft.cli.clo_options import (
     ScheduleOption,
     ShareOption,
     TemplateOption,
+    TogetherOption,
     WarmupOption,
     app,
 )
@@ -54,6 +55,7 @@ def compare(
     ] = "attention",
     batch_size: BatchOption = 16,
     gradient_accumulation: PiecesOption = 1,
+    tokens_together: TogetherOption = None,
     learning_rate: RateOption = 1e-5,
     warmup_steps: WarmupOption = 0,
     schedule: ScheduleOption = "linear",
@@ -106,6 +108,7 @@ def compare(
             out=out,
             device=device,
             gradient_accumulation=gradient_accumulation,
+            tokens_together=tokens_together,
             trust_remote_code=trust_remote_code,
             accept_terms=accept_terms,
             say=print,

@@ -25,6 +25,12 @@ BatchOption = Annotated[int, typer.Option(help="Items a step; each is both direc
 PiecesOption = Annotated[
     int, typer.Option(help="Pieces that a step is computed in: less memory, same result.", min=1)
 ]
+TogetherOption = Annotated[
+    int | None,
+    typer.Option(
+        help="Tokens of one forward pass: divides a piece by rows; less memory, same result.", min=1
+    ),
+]
 RateOption = Annotated[float, typer.Option(help="Peak learning rate.")]
 WarmupOption = Annotated[int, typer.Option(help="Steps of linear rise.", min=0)]
 ScheduleOption = Annotated[

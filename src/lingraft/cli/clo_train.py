@@ -19,6 +19,7 @@ from lingraft.cli.clo_options import (
     ScheduleOption,
     ShareOption,
     TemplateOption,
+    TogetherOption,
     WarmupOption,
     app,
 )
@@ -54,6 +55,7 @@ def train(
     steps: Annotated[int | None, typer.Option(help="Steps (default: once through the items).", min=1)] = None,
     batch_size: BatchOption = 16,
     gradient_accumulation: PiecesOption = 1,
+    tokens_together: TogetherOption = None,
     learning_rate: RateOption = 1e-5,
     warmup_steps: WarmupOption = 0,
     schedule: ScheduleOption = "linear",
@@ -129,6 +131,7 @@ def train(
             out=out,
             device=device,
             gradient_accumulation=gradient_accumulation,
+            tokens_together=tokens_together,
             save_every=save_every,
             trackers=tuple(track or ()),
             trust_remote_code=trust_remote_code,

@@ -169,24 +169,42 @@ class ItemDataset(Dataset[StepItem]):
         return StepItem(self.items[number], reference, int(self.tokens[step]), self.batch_size)
 
 
-def collate(step_items: Sequence[StepItem]) -> dict[str, Any]:
+def collate(step_items: Sequence[StepItem], tokens_together: int | None = None) -> dict[str, Any]:
     """Put items into the tensors that `shared_prompt.answering` and the loss take.
 
     Args:
         step_items: Items of one step, or a piece of them.
+        tokens_together: Tokens, padding included, that one forward pass may have; a longer row goes alone. None takes
+            all rows at once.
 
     Returns:
-        `input_ids`, `position_ids`, `segments` [rows, length]; `predictors`, `targets`, `owners` [answer tokens]: where
-        in the flattened rows a token is predicted, which it is, and whose it is (twice the row, 1 more for a rejected
-        answer); `lengths` [rows, 2] of the answers; `target` [rows]; `reference` [rows, 2], and what the step is
-        divided by: `tokens`, `items`.
+        `parts`, a forward pass each: `input_ids`, `position_ids`, `segments` [rows, length]; `predictors`, `targets`,
+        `owners` [answer tokens]: where in the flattened rows a token is predicted, which it is, and whose it is (twice
+        the row, 1 more for a rejected answer); `lengths` [rows, 2] of the answers; `target` [rows]; `reference`
+        [rows, 2]. And what the step is divided by: `tokens`, `items`.
     """
-    rows = [row for step_item in step_items for row in step_item.item.rows]
-    batch = collate_rows(rows)
     first = step_items[0]
-    if first.reference is not None:
-        batch["reference"] = torch.from_numpy(np.concatenate([item.reference for item in step_items]))
-    return batch | {"tokens": first.tokens, "items": first.items}
+    rows = [row for step_item in step_items for row in step_item.item.rows]
+    references = [item.reference for item in step_items if item.reference is not None]
+    reference = torch.from_numpy(np.concatenate(references)) if references else None
+    parts = []
+    for numbers in _divided(list(map(len, rows)), tokens_together):
+        part = collate_rows([rows[number] for number in numbers])
+        parts.append(part if reference is None else part | {"reference": reference[numbers]})
+    return {"parts": parts, "tokens": first.tokens, "items": first.items}
+
+
+def _divided(lengths: Sequence[int], tokens_together: int | None) -> list[list[int]]:
+    """Divide rows, the longest first, so that each part padded to its longest has few enough tokens."""
+    if tokens_together is None:
+        return [list(range(len(lengths)))]
+    parts: list[list[int]] = []
+    for number in sorted(range(len(lengths)), key=lambda number: -lengths[number]):
+        if parts and (len(parts[-1]) + 1) * lengths[parts[-1][0]] <= tokens_together:
+            parts[-1].append(number)
+        else:
+            parts.append([number])
+    return parts
 
 
 def collate_rows(rows: Sequence[Row]) -> dict[str, torch.Tensor]:

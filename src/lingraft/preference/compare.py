@@ -99,6 +99,7 @@ def compare_objectives(
     seeds: Sequence[int],
     out: Path,
     gradient_accumulation: int = 1,
+    tokens_together: int | None = None,
     say: Callable[[str], None] = lambda _: None,
     progress: bool = False,
 ) -> list[Cell]:
@@ -117,6 +118,7 @@ def compare_objectives(
         seeds: Seeds.
         out: Run directory; every outcome is a file in its `cells`.
         gradient_accumulation: Pieces that a step is computed in: less memory, same result.
+        tokens_together: Tokens of one forward pass: less memory, same result.
         say: Called with one line for each training.
         progress: Show progress bars.
 
@@ -126,6 +128,7 @@ def compare_objectives(
     Raises:
         TrainingError: Options or items that do not fit, or a loss that is no finite number.
     """
+    memory: Any = {"gradient_accumulation": gradient_accumulation, "tokens_together": tokens_together}
     cells: list[Cell] = []
     for arm in arms:
         grid = [(0, 0)] if not arm.objectives else [(size, seed) for size in sizes for seed in seeds]
@@ -136,19 +139,8 @@ def compare_objectives(
                 order = block_order(len(items), len(items), seed)[:size]
                 some = [items[number] for number in order]
                 file.parent.mkdir(parents=True, exist_ok=True)
-                write_json(
-                    file,
-                    _run(
-                        load(),
-                        some,
-                        monitor,
-                        plan,
-                        arm,
-                        seed,
-                        pieces=gradient_accumulation,
-                        progress=progress,
-                    ),
-                )
+                found = _run(load(), some, monitor, plan, arm, seed, **memory, progress=progress)
+                write_json(file, found)
                 # A trainer and its callbacks hold each other, and the model with them.
                 gc.collect()
             kept = json.loads(file.read_text(encoding="utf-8"))
@@ -164,7 +156,8 @@ def _run(
     arm: Arm,
     seed: int,
     *,
-    pieces: int,
+    gradient_accumulation: int,
+    tokens_together: int | None,
     progress: bool,
 ) -> dict[str, Any]:
     dtype, seconds, tokens = model.dtype, 0.0, 0
@@ -175,7 +168,13 @@ def _run(
         if objective.startswith("clo"):
             chosen = replace(chosen, share=plan.share, beta=plan.beta)
         trained = train_preference(
-            model, items, monitor.form, chosen, gradient_accumulation=pieces, progress=progress
+            model,
+            items,
+            monitor.form,
+            chosen,
+            gradient_accumulation=gradient_accumulation,
+            tokens_together=tokens_together,
+            progress=progress,
         )
         model, seconds, tokens = trained.model, seconds + trained.seconds, tokens + trained.answer_tokens
     for parameter in model.parameters():

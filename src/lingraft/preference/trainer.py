@@ -1,6 +1,8 @@
 """The training loop's loss and measures; the loop itself is `lingraft.training.trainer`."""
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -32,6 +34,7 @@ class PreferenceTrainer(RunTrainer):
         beta: float,
         best: BestWeights | None,
         save_batch: Callable[[int], str],
+        tokens_together: int | None,
         evaluate: Evaluation | None,
         **options: Any,
     ) -> None:
@@ -39,15 +42,32 @@ class PreferenceTrainer(RunTrainer):
         self.best, self.save_batch = best, save_batch
         self._seen = torch.zeros(len(DIRECTIONS), len(MEASURES), dtype=torch.float64)
         judged = None if evaluate is None else self._judged(evaluate)
-        super().__init__(model, args, dataset, plan, collate=collate, evaluate=judged, **options)
+        parts = partial(collate, tokens_together=tokens_together)
+        super().__init__(model, args, dataset, plan, collate=parts, evaluate=judged, **options)
 
     def compute_loss(
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        """Return a piece's part of the step's loss, times the number of pieces, which Trainer takes the mean of."""
-        with self.casting(inputs["input_ids"].device.type):
-            found = model(**forward_inputs(inputs))
-        reference, lengths = inputs.get("reference"), inputs["lengths"]
+        """Return a piece's share of the step's loss, times the number of pieces, which Trainer takes the mean of.
+
+        All forward passes of the piece but the last are gone back through here, one after the other, so that only one
+        is held; what is returned has their losses, and the last one's gradient.
+        """
+        *before, last = inputs["parts"]
+        done = torch.zeros((), device=self.args.device)
+        for part in before:
+            with getattr(model, "no_sync", nullcontext)():
+                loss = self._loss_of(model, part, inputs)
+                self.accelerator.backward(loss)
+            done = done + loss.detach()
+        total = (self._loss_of(model, last, inputs) + done) * self.args.gradient_accumulation_steps
+        return (total, None) if return_outputs else total
+
+    def _loss_of(self, model: Any, part: Any, step: Any) -> torch.Tensor:
+        """Return what a forward pass gives to the step's loss, times the processes, whose mean is taken."""
+        with self.casting(part["input_ids"].device.type):
+            found = model(**forward_inputs(part))
+        reference, lengths = part.get("reference"), part["lengths"]
         compares = self.objective.preference is not None
         logs = AnswerLogs(
             chosen=found[:, 0],
@@ -56,13 +76,16 @@ class PreferenceTrainer(RunTrainer):
             rejected_reference=None if reference is None else reference[:, 1],
             chosen_tokens=lengths[:, 0],
             rejected_tokens=lengths[:, 1] if compares else None,
-            target=inputs["target"],
+            target=part["target"],
         )
         terms = compute_terms(self.objective, logs, self.beta)
         self._see(logs, terms)
-        loss = combine(terms, share=self.share, tokens=inputs["tokens"], items=inputs["items"])
-        loss = loss * self.args.gradient_accumulation_steps * self.args.world_size
-        return (loss, found) if return_outputs else loss
+        loss = combine(terms, share=self.share, tokens=step["tokens"], items=step["items"])
+        return loss * int(self.args.world_size)
+
+    def floating_point_ops(self, inputs: Any) -> int:
+        """Count nothing: Trainer would look for the tokens of a batch."""
+        return 0
 
     @torch.no_grad()
     def _see(self, logs: AnswerLogs, terms: Terms) -> None:

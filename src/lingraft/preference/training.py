@@ -107,6 +107,7 @@ def train_preference(
     *,
     output_dir: Path | None = None,
     gradient_accumulation: int = 1,
+    tokens_together: int | None = None,
     save_every: int | None = None,
     resume: bool = True,
     evaluate_at: Sequence[int] = (),
@@ -127,6 +128,8 @@ def train_preference(
         plan: What to do.
         output_dir: Directory of the run, for checkpoints. None keeps everything in memory.
         gradient_accumulation: Pieces that a process's share of a step is computed in.
+        tokens_together: Tokens, padding included, of one forward pass in a piece; None takes a piece at once. As
+            `gradient_accumulation` it changes memory and not the result, but it divides rows instead of items.
         save_every: Steps between checkpoints; only the newest is kept. None saves at the end alone.
         resume: Go on from a checkpoint in `output_dir`; False refuses a directory that has one.
         evaluate_at: Steps after which `evaluate` is called; 0 is before training.
@@ -178,6 +181,7 @@ def train_preference(
                     beta=beta,
                     best=None if evaluate is None or output_dir is None else BestWeights(directory),
                     save_batch=_batch_saver(dataset, items, output_dir),
+                    tokens_together=tokens_together,
                     masters=masters,
                     evaluate_at=evaluate_at,
                     evaluate=evaluate,

@@ -75,6 +75,7 @@ def run_comparison_of_objectives(
     out: Path,
     device: str = "auto",
     gradient_accumulation: int = 1,
+    tokens_together: int | None = None,
     trust_remote_code: bool = False,
     accept_terms: bool = False,
     say: Callable[[str], None] = lambda _: None,
@@ -86,6 +87,7 @@ def run_comparison_of_objectives(
         out: Run directory, for `cells`, comparison.parquet, result.json, and report.html.
         device: Where to train.
         gradient_accumulation: Pieces that a step is computed in; changes memory, not the result.
+        tokens_together: Tokens of one forward pass; changes memory, not the result.
         trust_remote_code: Run Python code that the model carries.
         accept_terms: Accept the terms of a catalogued model.
         say: Called with one line for each training.
@@ -135,6 +137,7 @@ def run_comparison_of_objectives(
         seeds=range(options.seeds),
         out=out,
         gradient_accumulation=gradient_accumulation,
+        tokens_together=tokens_together,
         say=say,
         progress=True,
     )

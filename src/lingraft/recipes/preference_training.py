@@ -75,6 +75,7 @@ def run_preference(
     out: Path,
     device: str = "auto",
     gradient_accumulation: int = 1,
+    tokens_together: int | None = None,
     save_every: int | None = None,
     trackers: tuple[str, ...] = (),
     trust_remote_code: bool = False,
@@ -89,6 +90,7 @@ def run_preference(
             lines, result.json, a picture and report.html.
         device: Where to train.
         gradient_accumulation: Pieces that a step is computed in; changes memory, not the result.
+        tokens_together: Tokens of one forward pass; changes memory, not the result.
         save_every: Steps between checkpoints; None takes a tenth of the training.
         trackers: Trackers that Trainer knows.
         trust_remote_code: Run Python code that the model carries.
@@ -116,7 +118,7 @@ def run_preference(
     loaded = load_model(
         options.model, device=device, trust_remote_code=trust_remote_code, accept_terms=accept_terms
     )
-    dtype = loaded.model.dtype if options.dtype is None else options.dtype
+    dtype = options.dtype or loaded.model.dtype
     form = prompt_format(loaded.tokenizer, template)
     longest = options.plan.longest_for(loaded.model)
     monitor = (
@@ -137,6 +139,7 @@ def run_preference(
         monitor,
         out,
         gradient_accumulation=gradient_accumulation,
+        tokens_together=tokens_together,
         save_every=save_every,
         trackers=trackers,
         say=say,
@@ -176,6 +179,7 @@ def _train(
     out: Path,
     *,
     gradient_accumulation: int,
+    tokens_together: int | None,
     save_every: int | None,
     trackers: tuple[str, ...],
     say: Say,
@@ -192,6 +196,7 @@ def _train(
         options.plan,
         output_dir=out / "training",
         gradient_accumulation=gradient_accumulation,
+        tokens_together=tokens_together,
         save_every=save_every or max(1, steps // 10),
         evaluate_at=() if monitor is None else sorted({steps * part // times for part in range(times + 1)}),
         evaluate=monitor,
@@ -225,12 +230,10 @@ def _plain(value: Any) -> Any:
 
 
 def _warning(options: PreferenceOptions, trained: PreferenceResult) -> str | None:
-    first = trained.evaluations.get(0)
-    if first is None:
+    if 0 not in trained.evaluations:
         return None
-    return low_resource_warning(
-        options.plan.parameters, first["english_bits_per_byte"], first["target_bits_per_byte"]
-    )
+    bits = [float(trained.evaluations[0][f"{side}_bits_per_byte"]) for side in ("english", "target")]
+    return low_resource_warning(options.plan.parameters, *bits)
 
 
 def _result(
