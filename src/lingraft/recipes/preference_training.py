@@ -150,10 +150,8 @@ def run_preference(
     if not (out / "model").exists():
         _save(loaded, form, trained, options, out, dtype)
     _write_steps(out / "steps.parquet", trained)
-    # The items that were measured on: longer ones were left out.
-    write_preference_report(
-        out, trained, monitor and monitor.items, result, warning=_warning(options, trained)
-    )
+    measured = None if monitor is None else monitor.items
+    write_preference_report(out, trained, measured, result, warning=_warning(options, trained))
     write_result(out, result)
     return result
 
