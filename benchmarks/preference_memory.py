@@ -32,6 +32,12 @@ def lingraft(objective):
     return run
 
 
+def by_rows(model, _tokenizer, items, per_step, parameters):
+    """The same items a piece as supervised training's, its rows divided into as many tokens a forward pass."""
+    together = 2 * per_step * len(f"{items[0].english_prompt} {items[0].english_response}".split())
+    peers.ours(model, items, per_step, parameters, together=together)
+
+
 def trl_online(*arguments):
     peers.trl_dpo(*arguments, online=True)
 
@@ -42,6 +48,7 @@ def trl_checkpointed(*arguments):
 
 WAYS = {
     "clo": lingraft("clo"),
+    "clo-by-rows": by_rows,
     "sft-both": lingraft("sft-both"),
     "sft": lingraft("sft"),
     "trl-dpo": peers.trl_dpo,

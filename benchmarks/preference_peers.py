@@ -107,7 +107,7 @@ def timed_reference(kept):
         training.item_logs = own
 
 
-def ours(model, items, per_step, parameters, *, objective="clo", pieces=1, around=None):
+def ours(model, items, per_step, parameters, *, objective="clo", pieces=1, together=None, around=None):
     """`train_preference`: steps of so many items, as many as there are; the model is bfloat16 afterwards again."""
     steps = len(items) // per_step
     plan = PreferencePlan(
@@ -133,6 +133,7 @@ def ours(model, items, per_step, parameters, *, objective="clo", pieces=1, aroun
             IdFormat(),
             plan,
             gradient_accumulation=pieces,
+            tokens_together=together,
             evaluate_at=(SKIPPED, steps),
             evaluate=note,
         )
