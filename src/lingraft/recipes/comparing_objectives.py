@@ -11,10 +11,11 @@ import pyarrow.parquet as pq
 from lingraft.corpora.language_id import COMMON_LANGUAGES
 from lingraft.errors import ConfigError
 from lingraft.files import CONTENT_OF, find_run, open_run_directory, replacing, sha256_of
-from lingraft.models.loading import load_model
+from lingraft.models.loading import LoadedModel, load_model
 from lingraft.preference.compare import (
     ARMS,
     BASE,
+    Arm,
     Cell,
     Summary,
     compare_objectives,
@@ -27,7 +28,7 @@ from lingraft.preference.monitor import Monitor, MonitorOptions
 from lingraft.preference.plan import PreferencePlan
 from lingraft.preference.training import check_training
 from lingraft.recipes.fidelity_inputs import find_identifier
-from lingraft.recipes.objectives_report import comparison_pictures, comparison_table, table_lines
+from lingraft.recipes.objectives_report import comparison_pictures, comparison_sentence, comparison_table
 from lingraft.reports.intervals import Estimate
 from lingraft.reports.page import write_page
 from lingraft.reports.result import InputRevision, RunResult, collect_provenance, read_result, write_result
@@ -98,22 +99,15 @@ def run_comparison_of_objectives(
     Raises:
         LingraftError: A bad option or input, or a directory that holds something else.
     """
-    names = options.arms if BASE in options.arms else (BASE, *options.arms)
-    arms = [read_arm(name, options.plan.parameters) for name in names]
+    arms = _arms(options)
     template = read_template(options.template)
     items, held_out, language = _read(options)
-    if max(options.sizes) > len(items):
-        raise ConfigError(
-            f"{max(options.sizes)} items wanted, {len(items)} given",
-            "at most as many as there are",
-            "give fewer in --sizes, or more in --pairs",
-        )
     identifier = find_identifier(language, COMMON_LANGUAGES) if options.monitor.fidelity_prompts else None
     command = options.command()
     if find_run(out, command) and (out / "result.json").exists():
         return read_result(out)
 
-    def load() -> Any:
+    def load() -> LoadedModel:
         return load_model(
             options.model, device=device, trust_remote_code=trust_remote_code, accept_terms=accept_terms
         )
@@ -122,9 +116,8 @@ def run_comparison_of_objectives(
     form = prompt_format(loaded.tokenizer, template)
     longest = options.plan.longest_for(loaded.model)
     monitor = Monitor(held_out, form, language, identifier, longest=longest, options=options.monitor)
-    revision, reference = loaded.revision, loaded.reference
-    smallest = replace(options.plan, objective="clo")
-    check_training(loaded.model, items[: min(options.sizes)], form, smallest)
+    source = InputRevision(role="model", reference=loaded.reference, revision=loaded.revision)
+    check_training(loaded.model, items[: min(options.sizes)], form, replace(options.plan, objective="clo"))
     del loaded
     open_run_directory(out, command)
     cells = compare_objectives(
@@ -141,20 +134,38 @@ def run_comparison_of_objectives(
         say=say,
         progress=True,
     )
+    return _write(options, cells, monitor, source, out, device)
+
+
+def _arms(options: CompareOptions) -> list[Arm]:
+    names = options.arms if BASE in options.arms else (BASE, *options.arms)
+    return [read_arm(name, options.plan.parameters) for name in names]
+
+
+def _write(
+    options: CompareOptions,
+    cells: Sequence[Cell],
+    monitor: Monitor,
+    source: InputRevision,
+    out: Path,
+    device: str,
+) -> RunResult:
+    """Write the table, the report and, last, the result."""
     lines = summarise(cells, monitor)
+    files = {"pairs": options.pairs, "held-out": options.held_out}
     result = RunResult(
         kind="clo compare",
         metrics={
-            "target_language": language,
+            "target_language": monitor.language,
             "arms": [_as_json(line) for line in lines],
             "differences": _differences(cells, monitor),
         },
         counts={"held-out items": {"measured on": len(monitor.items), **monitor.left_out}},
         inputs=(
-            InputRevision(role="model", reference=reference, revision=revision),
-            InputRevision(role="pairs", reference=str(options.pairs), revision=sha256_of(options.pairs)),
-            InputRevision(
-                role="held-out", reference=str(options.held_out), revision=sha256_of(options.held_out)
+            source,
+            *(
+                InputRevision(role=r, reference=str(path), revision=sha256_of(path))
+                for r, path in files.items()
             ),
         ),
         seeds={"seeds": options.seeds},
@@ -165,9 +176,9 @@ def run_comparison_of_objectives(
         pq.write_table(pa.Table.from_pylist([_flat(line) for line in lines]), temporary)
     write_page(
         out / "report.html",
-        [comparison_table(lines, language), comparison_pictures(lines)],
-        title=f"Objectives compared: {language}",
-        summary=" ".join(table_lines(result.metrics)[:1]),
+        [comparison_table(lines, monitor.language), comparison_pictures(lines)],
+        title=f"Objectives compared: {monitor.language}",
+        summary=comparison_sentence(lines, monitor.language),
         result=result,
     )
     write_result(out, result)
@@ -183,6 +194,12 @@ def _read(options: CompareOptions) -> tuple[list[PairedItem], list[PairedItem], 
             f"items in {', '.join(sorted(languages))}",
             "one target language in both files",
             "compare one at a time",
+        )
+    if max(options.sizes) > len(items):
+        raise ConfigError(
+            f"{max(options.sizes)} items wanted, {len(items)} given",
+            "at most as many as there are",
+            "give fewer in --sizes, or more in --pairs",
         )
     shared = {(item.english_prompt, item.english_response) for item in items}
     leaked = sum((item.english_prompt, item.english_response) in shared for item in held_out)

@@ -54,6 +54,33 @@ def comparison_table(lines: Sequence[Summary], language: str) -> Section:
     return Section("Objectives", [Paragraph(text), Table("Held-out items", columns, rows)])
 
 
+def comparison_sentence(lines: Sequence[Summary], language: str) -> str:
+    """Say what each arm came to at the largest number of items.
+
+    Args:
+        lines: An arm at a number of items each.
+        language: The target language's code.
+
+    Returns:
+        A sentence or two.
+    """
+    most = max(line.items for line in lines)
+    parts = []
+    for line in lines:
+        if line.items not in (0, most):
+            continue
+        fidelity = (
+            ""
+            if line.target_fidelity is None
+            else f", {100 * line.target_fidelity.value:.0f} % in {language}"
+        )
+        parts.append(
+            f"{line.arm} {line.target_bits.value:.3f} ({language}) and {line.english_bits.value:.3f} (English)"
+            f" bits per byte{fidelity}"
+        )
+    return f"With {most:,} items: " + "; ".join(parts) + "."
+
+
 def comparison_pictures(lines: Sequence[Summary]) -> Section:
     """Draw each measure by number of items.
 
