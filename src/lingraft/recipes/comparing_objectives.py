@@ -195,12 +195,6 @@ def _read(options: CompareOptions) -> tuple[list[PairedItem], list[PairedItem], 
             "one target language in both files",
             "compare one at a time",
         )
-    if max(options.sizes) > len(items):
-        raise ConfigError(
-            f"{max(options.sizes)} items wanted, {len(items)} given",
-            "at most as many as there are",
-            "give fewer in --sizes, or more in --pairs",
-        )
     shared = {(item.english_prompt, item.english_response) for item in items}
     leaked = sum((item.english_prompt, item.english_response) in shared for item in held_out)
     if leaked:
@@ -208,6 +202,12 @@ def _read(options: CompareOptions) -> tuple[list[PairedItem], list[PairedItem], 
             f"{leaked} of the {len(held_out)} held-out items are among those to train on",
             "none",
             "make the files with `lingraft clo pairs --held-out`, which splits by document",
+        )
+    if max(options.sizes) > len(items):
+        raise ConfigError(
+            f"{max(options.sizes)} items wanted, {len(items)} given",
+            "at most as many as there are",
+            "give fewer in --sizes, or more in --pairs",
         )
     return items, held_out, languages.pop()
 
