@@ -97,8 +97,11 @@ def page_lines(
     yield "python benchmarks/preference_evidence.py --out runs/preference --swahili DIRECTORY \\"
     models, languages = (list(dict.fromkeys(key[place] for key in found)) for place in (0, 1))
     yield f"    --models {','.join(models)} --languages {','.join(languages)} --sizes {options.sizes} \\"
-    yield f"    --seeds {options.seeds} --arms {options.arms} --rate {options.rate:g} --held-out {options.held_out}"
+    yield f"    --seeds {options.seeds} --arms {options.arms} --rate {options.rate:g} --held-out {options.held_out} \\"
+    yield f"    --fidelity-prompts {options.fidelity_prompts}"
     yield from ("```", "", *HEAD.splitlines(), "", f"Written on {platform.machine()}.", "")
+    if options.seeds < 3 or len(options.sizes.split(",")) < 3:
+        yield from ("Begun: the full grid has three sizes, three seeds, both languages and both models.", "")
     for (model, language), metrics in found.items():
         yield from (f"## {model}, English to {NAMES[language]}", "")
         yield (
