@@ -1,0 +1,1 @@
+"""One file for each kind of stage: its settings, how it runs, and what it says in the report."""

@@ -1,0 +1,112 @@
+"""What a kind of stage is: settings, a function that runs them, outputs by name, and a part of the report."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from lingraft.reports.page import Section
+from lingraft.reports.result import RunResult
+
+Role = Literal["model", "text", "pairs", "lexicon", "tokenizer", "file"]
+"""What a reference names: a model, plain text, paired items, a bilingual lexicon, a tokenizer, another file."""
+NEWEST_MODEL = "newest model"
+"""Default of a model field: what the last stage before this one made, else the recipe's `model`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """Marks a field of settings that names something to read: `Annotated[str | None, Reference("text", "corpus")]`.
+
+    The value may be a path, a hub id or an asset's name as on the command line, `asset:NAME/FILE`, `recipe:FIELD` for
+    a field of the recipe's `data` (or its `model`), or `stage:NAME[/OUTPUT]` for what an earlier stage made. A stage
+    is run with all of them replaced by what the command line takes.
+
+    Attributes:
+        role: What it names.
+        default: Field of the recipe's `data` (or `NEWEST_MODEL`) that stands for it where it is left out.
+    """
+
+    role: Role
+    default: str | None = None
+
+
+class StageSettings(BaseModel):
+    """What every stage may say.
+
+    Subclasses add the fields of their verb, under the verb's names.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    use: str = Field("", description="Kind of the stage; left out, the stage's name is its kind.")
+    seed: int | None = Field(None, ge=0, description="Seeds every draw; by default the recipe's seed.")
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """How wide a stage may spread; changes time, not results.
+
+    Attributes:
+        processes: Processes of a training stage, under `accelerate launch`; 1 trains in this process.
+        workers: Workers of a corpus or sweep stage.
+        ray: Ray cluster for these workers (`auto`, `local`, an address), or None for processes here.
+        accelerate_config: Config file for `accelerate launch` (FSDP, machines), or None.
+    """
+
+    processes: int = 1
+    workers: int = 1
+    ray: str | None = None
+    accelerate_config: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StageContext:
+    """What a stage is told beside its settings.
+
+    Attributes:
+        name: Its name in the recipe.
+        out: Its directory. What a killed stage left there is found again: each verb opens a directory below it.
+        language: Code of the target language, ISO 639-1.
+        seed: Seeds every draw.
+        device: Where models are put.
+        scale: How wide it may spread.
+        trust_remote_code: Run Python code that a model carries.
+        accept_terms: Accept the terms of catalogued models.
+        say: Called with one line at each step of the work.
+    """
+
+    name: str
+    out: Path
+    language: str
+    seed: int = 0
+    device: str = "auto"
+    scale: Scale = field(default_factory=Scale)
+    trust_remote_code: bool = False
+    accept_terms: bool = False
+    say: Callable[[str], None] = lambda _: None
+
+
+@dataclass(frozen=True, slots=True)
+class StageKind:
+    """A kind of stage; `STAGES` names them all.
+
+    Attributes:
+        about: What it does, in a sentence.
+        settings: Its settings.
+        run: Runs it: settings with references resolved, and the context. Started again after a kill, it continues
+            and ends with the same result. Returns what came out; `files` of it names the outputs below `context.out`.
+        sections: What the report says of it: settings, its directory, and its result.
+        outputs: Name to role of what later stages may read as `stage:NAME/OUTPUT`; the first is `stage:NAME`.
+            Each is a key of the result's `files`. A model is a directory that plain transformers loads.
+        trains: It trains a model, so `scale.processes` is meant for it.
+    """
+
+    about: str
+    settings: type[StageSettings]
+    run: Callable[[Any, StageContext], RunResult]
+    sections: Callable[[Any, Path, RunResult], Sequence[Section]]
+    outputs: Mapping[str, Role] = field(default_factory=dict)
+    trains: bool = False
