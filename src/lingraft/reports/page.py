@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from lingraft.files import write_text
-from lingraft.reports import interactive, tokengrid
+from lingraft.reports import interactive, samples, tokengrid
 from lingraft.reports.cells import Cell, cell_html, format_cell
 from lingraft.reports.drawing import Picture
 from lingraft.reports.interactive import GridExplorer
 from lingraft.reports.intervals import Estimate
 from lingraft.reports.result import RunResult
+from lingraft.reports.samples import SampleRow, Samples
 from lingraft.reports.template import PAGE, STYLE
 from lingraft.reports.tokengrid import TokenGrid
 
@@ -25,6 +26,8 @@ __all__ = [
     "Command",
     "Figure",
     "Paragraph",
+    "SampleRow",
+    "Samples",
     "Section",
     "Table",
     "format_cell",
@@ -92,7 +95,7 @@ class Figure:
     picture: Picture | bytes
 
 
-Block = Paragraph | Command | Table | Figure | GridExplorer | TokenGrid
+Block = Paragraph | Command | Table | Figure | GridExplorer | TokenGrid | Samples
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +165,8 @@ def render_page(
     kinds = {type(block) for part in parts for block in part.blocks}
     if TokenGrid in kinds:
         style += tokengrid.STYLE
+    if Samples in kinds:
+        style += samples.STYLE
     if GridExplorer in kinds:
         style, policy = style + interactive.STYLE, interactive.script_policy()
         body.append(f"<script>{interactive.script()}</script>")
@@ -226,6 +231,8 @@ def _block(block: Block) -> str:
         return interactive.explorer_html(block)
     if isinstance(block, TokenGrid):
         return tokengrid.token_grid_html(block)
+    if isinstance(block, Samples):
+        return samples.samples_html(block)
     return _table(block) if isinstance(block, Table) else _figure(block)
 
 
