@@ -68,13 +68,13 @@ for line in sys.stdin:
 """
 
 PLACES = [
-    ("lingraft.cli.vocab_runs:load_inputs", "before"),
+    ("lingraft.recipes.transferring:load_inputs", "before"),
     ("lingraft.models.loading:load_donor", "after"),
-    ("lingraft.cli.vocab_runs:load_inputs", "after"),
+    ("lingraft.recipes.transferring:load_inputs", "after"),
     ("lingraft.vocabulary.transfer:build_problem", "after"),
     ("lingraft.vocabulary.transfer:provenance_table", "after"),
     ("lingraft.vocabulary.transfer:write_embeddings", "after"),
-    ("lingraft.cli.vocab_runs:transfer_vocabulary", "after"),
+    ("lingraft.recipes.transferring:transfer_vocabulary", "after"),
     ("lingraft.models.saving:require_free_space", "after"),
     ("transformers:PreTrainedModel.save_pretrained", "before"),
     ("transformers:PreTrainedModel.save_pretrained", "after"),
@@ -204,7 +204,7 @@ def test_killed_at_a_point_and_started_again(server, world, uninterrupted, place
 
 def test_killed_when_the_output_is_in_place_already(server, world, uninterrupted):
     """The rename is the last step: from then on the run is finished, and is not repeated."""
-    place = "lingraft.cli.vocab_runs:write_transfer"
+    place = "lingraft.recipes.transferring:write_transfer"
     assert server.run(world, transfer(), place=place, moment="after") == -signal.SIGKILL
     assert contents(world / "out") == uninterrupted[0]
     stamp = (world / "out" / "model.safetensors").stat().st_mtime_ns

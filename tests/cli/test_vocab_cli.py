@@ -18,9 +18,9 @@ import yaml
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from lingraft.cli import vocab_runs
 from lingraft.cli.app import main
 from lingraft.models.loading import load_donor, load_model, load_tokenizer
+from lingraft.recipes import transferring
 from lingraft.tokenizers.pieces import read_pieces
 from lingraft.vocabulary.initializers import INITIALIZERS
 from lingraft.vocabulary.transfer import transfer_vocabulary
@@ -404,7 +404,7 @@ def test_the_same_command_again_gives_the_finished_result(world, capsys, monkeyp
     assert transfer("--json") == 0
     first = capsys.readouterr().out
     times = {path.name: path.stat().st_mtime_ns for path in (world / "out").iterdir()}
-    monkeypatch.setattr(vocab_runs, "load_inputs", lambda **options: pytest.fail("computed again"))
+    monkeypatch.setattr(transferring, "load_inputs", lambda **options: pytest.fail("computed again"))
     assert transfer("--json") == 0
     assert capsys.readouterr().out == first
     assert {path.name: path.stat().st_mtime_ns for path in (world / "out").iterdir()} == times

@@ -338,7 +338,7 @@ def test_report_sections_need_no_further_library(load, donor, unigram_tokenizer,
 
     result = transfer_vocabulary(load(), unigram_tokenizer, donor=donor)
     monkeypatch.setitem(sys.modules, "pandas", None)
-    (section,) = transfer_sections(result)
+    (section,) = transfer_sections(result.provenance, method=result.method, reason=result.reason)
     table = section.blocks[1]
     rows = {row[0]: row for row in table.rows}
     assert {origin: row[1] for origin, row in rows.items()} == dict(result.counts)

@@ -14,9 +14,10 @@ from lingraft.files import mark_run, replacing_directory
 from lingraft.models.saving import save_checkpoint
 from lingraft.reports.figures import histogram
 from lingraft.reports.page import Figure, Paragraph, Section, Table, write_page
-from lingraft.reports.result import InputRevision, RunResult, collect_provenance, write_result
+from lingraft.reports.result import InputRevision, RunResult, collect_provenance, read_result, write_result
 from lingraft.vocabulary.transfer import TransferResult
 
+PROVENANCE = "provenance.parquet"
 EXAMPLES_PER_ORIGIN = 8
 
 
@@ -28,6 +29,7 @@ def write_transfer(
     inputs: Sequence[InputRevision],
     command: Mapping[str, Any] | None = None,
     corpus_counts: Mapping[str, int] | None = None,
+    inspection: Mapping[str, Any] | None = None,
 ) -> RunResult:
     """Write the whole outcome of a transfer as one directory, atomically.
 
@@ -38,6 +40,7 @@ def write_transfer(
         inputs: Model, tokenizer, donor and corpus with their revisions.
         command: What the run is known again by; None for `options`.
         corpus_counts: Documents read, and lines passed over with the reason.
+        inspection: Of `inspect_vocabulary`, to be kept in the result.
 
     Returns:
         What `result.json` holds.
@@ -64,6 +67,7 @@ def write_transfer(
             "reason": transferred.reason,
             "target_tokens": transferred.provenance.num_rows,
             **{f"method_{name}": value for name, value in transferred.notes.items()},
+            **({} if inspection is None else {"inspection": dict(inspection)}),
         },
         counts={
             "tokens": dict(transferred.counts),
@@ -71,19 +75,19 @@ def write_transfer(
         },
         inputs=tuple(inputs),
         seeds=seeds,
-        files={"provenance": "provenance.parquet", "report": "report.html", "checkpoint": "."},
+        files={"provenance": PROVENANCE, "report": "report.html", "checkpoint": "."},
         provenance=provenance,
     )
     with replacing_directory(directory) as temporary:
         save_checkpoint(
             temporary, transferred.model, transferred.tokenizer, recipe=recipe, card=model_card(result)
         )
-        pq.write_table(transferred.provenance, temporary / "provenance.parquet")
+        pq.write_table(transferred.provenance, temporary / PROVENANCE)
         write_page(
             temporary / "report.html",
-            transfer_sections(transferred),
+            transfer_sections(transferred.provenance, method=transferred.method, reason=transferred.reason),
             title="Vocabulary transfer",
-            summary=transfer_summary(transferred),
+            summary=transfer_summary(result),
             result=result,
         )
         write_result(temporary, result)
@@ -91,18 +95,44 @@ def write_transfer(
     return result
 
 
-def transfer_summary(transferred: TransferResult) -> str:
+def transfer_summary(result: RunResult) -> str:
     """One sentence: how many rows came from where."""
-    parts = ", ".join(f"{number:,} {origin}" for origin, number in sorted(transferred.counts.items()))
-    return f"{transferred.provenance.num_rows:,} target tokens by {transferred.method}: {parts}."
+    metrics, counts = result.metrics, result.counts["tokens"]
+    parts = ", ".join(f"{number:,} {origin}" for origin, number in sorted(counts.items()))
+    return f"{metrics['target_tokens']:,} target tokens by {metrics['method']}: {parts}."
 
 
-def transfer_sections(transferred: TransferResult) -> list[Section]:
-    """The report's own part: the choice, the origins with examples, the norms."""
-    table = transferred.provenance
+def kept_transfer_sections(directory: Path) -> list[Section]:
+    """The report's own part of a finished transfer, from its files.
+
+    Args:
+        directory: What `write_transfer` wrote.
+
+    Returns:
+        What `transfer_sections` gives.
+
+    Raises:
+        ConfigError: It holds no finished transfer.
+    """
+    metrics = read_result(directory).metrics
+    table = pq.read_table(directory / PROVENANCE)
+    return transfer_sections(table, method=metrics["method"], reason=metrics["reason"])
+
+
+def transfer_sections(table: pa.Table, *, method: str, reason: str) -> list[Section]:
+    """The report's own part: the choice, the origins with examples, the norms.
+
+    Args:
+        table: A row a token, as in provenance.parquet.
+        method: Which initialiser.
+        reason: Why this one.
+
+    Returns:
+        One section.
+    """
     norms: dict[str, NDArray[np.float64]] = {}
     rows = []
-    for origin in sorted(transferred.counts):
+    for origin in sorted(set(table["origin"].to_pylist())):
         group = table.filter(pa.compute.equal(table["origin"], origin))
         norms[origin] = np.asarray(group["norm"], dtype=np.float64)
         texts = [text for text in group["text"].to_pylist() if text is not None]
@@ -122,7 +152,7 @@ def transfer_sections(transferred: TransferResult) -> list[Section]:
         Section(
             "Where each row came from",
             [
-                Paragraph(f"Method {transferred.method}: {transferred.reason}."),
+                Paragraph(f"Method {method}: {reason}."),
                 Table("Rows by origin", headings, rows),
                 Figure(
                     "Norms of the input rows by origin",

@@ -1,4 +1,4 @@
-"""What the vocabulary verbs do between reading their options and printing their result."""
+"""Vocabulary transfer from references: options in, a checkpoint with its provenance and a report out."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,8 +9,9 @@ from lingraft.files import find_run, require_free_space, require_replaceable
 from lingraft.models.embeddings import read_embeddings
 from lingraft.recipes.inputs import VocabularyInputs, auxiliary_space, load_inputs, read_lexicon
 from lingraft.reports.result import InputRevision, RunResult, read_result
-from lingraft.vocabulary.config import TransferConfig
+from lingraft.vocabulary.config import Mode, TransferConfig
 from lingraft.vocabulary.initializers import find_initializer
+from lingraft.vocabulary.inspection import inspect_vocabulary
 from lingraft.vocabulary.transfer import transfer_vocabulary
 from lingraft.vocabulary.writing import write_transfer
 
@@ -20,13 +21,14 @@ ROOM_FOR_THE_REST = 2**25
 """Bytes kept free for tokenizer, provenance and report."""
 
 
-def run_transfer(options: Mapping[str, Any], *, out: Path, device: str) -> RunResult:
+def run_transfer(options: Mapping[str, Any], *, out: Path, device: str, inspect: bool = False) -> RunResult:
     """Transfer and write; a finished run of the same options is read back instead of repeated.
 
     Args:
         options: Resolved options of the verb.
         out: Output directory.
         device: Where the model is loaded; the rows are computed on the processor.
+        inspect: Keep the pre-flight report of `inspect_vocabulary` in the result, as the metric `inspection`.
 
     Returns:
         The run's result.
@@ -57,6 +59,8 @@ def run_transfer(options: Mapping[str, Any], *, out: Path, device: str) -> RunRe
         **{name: options[name] for name in LOADING_OPTIONS},
     )
     require_free_space(out, needed_bytes(inputs))
+    # Before the transfer, which changes the model.
+    inspection = _inspected(inputs, config.mode) if inspect else None
     result = transfer_vocabulary(
         inputs.model,
         inputs.tokenizer,
@@ -75,7 +79,25 @@ def run_transfer(options: Mapping[str, Any], *, out: Path, device: str) -> RunRe
     )
     revisions: list[InputRevision] = inputs.revisions
     read = {} if inputs.corpus is None else {"documents": len(inputs.corpus), **inputs.bad_lines}
-    return write_transfer(out, result, options=options, command=command, inputs=revisions, corpus_counts=read)
+    return write_transfer(
+        out,
+        result,
+        options=options,
+        command=command,
+        inputs=revisions,
+        corpus_counts=read,
+        inspection=inspection,
+    )
+
+
+def _inspected(inputs: VocabularyInputs, mode: Mode) -> dict[str, Any]:
+    report = inspect_vocabulary(
+        inputs.model, inputs.tokenizer, donor=inputs.donor, corpus=inputs.corpus, mode=mode
+    )
+    if inputs.bad_lines:
+        reasons = ", ".join(f"{number:,} {reason}" for reason, number in inputs.bad_lines.items())
+        report["warnings"].append(f"lines of the corpus passed over: {reasons}")
+    return report
 
 
 def needed_bytes(inputs: VocabularyInputs) -> int:
