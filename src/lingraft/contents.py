@@ -39,7 +39,7 @@ def with_contents(options: Mapping[str, Any]) -> dict[str, Any]:
     for name in REFERENCES:
         value = options.get(name)
         if isinstance(value, str | Path) and (path := _named_path(name, str(value))) is not None:
-            contents[f"{CONTENT_OF}{name}"] = _content(path)
+            contents[f"{CONTENT_OF}{name}"] = content_of(path)
     return {**options, **contents}
 
 
@@ -56,7 +56,15 @@ def _named_path(name: str, value: str) -> Path | None:
     return None
 
 
-def _content(path: Path) -> str:
+def content_of(path: Path) -> str:
+    """Return a fingerprint of what a file holds, or of the files in a directory, not below it.
+
+    Args:
+        path: The file or directory.
+
+    Returns:
+        A short hash.
+    """
     files = [path] if path.is_file() else sorted(file for file in path.iterdir() if file.is_file())
     return fingerprint({file.name: _mark(file) for file in files})
 

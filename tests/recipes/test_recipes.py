@@ -20,7 +20,7 @@ from lingraft.evaluation.likelihood import bits_per_byte
 from lingraft.recipes import graft
 from lingraft.recipes.graft import run_graft, text_path
 from lingraft.recipes.inputs import take_bytes
-from lingraft.recipes.schema import GraftRecipe, read_recipe
+from lingraft.recipes.graft_schema import GraftRecipe, read_recipe
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 tiny_world = importlib.import_module("tiny_world")

@@ -34,7 +34,7 @@ def demo(
     given = {"method": method, "steps": steps, "batch_size": batch_size, "block_length": block_length}
     with prints_to_stderr():
         from lingraft.recipes.graft import run_graft
-        from lingraft.recipes.schema import read_recipe
+        from lingraft.recipes.graft_schema import read_recipe
 
         resolved = read_recipe(recipe, {name: value for name, value in given.items() if value is not None})
         result = run_graft(

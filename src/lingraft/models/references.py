@@ -14,6 +14,24 @@ _TOKENIZER_FILES = ["*.json", "*.jinja", "*.model", "*.spm", "*.txt", "README.md
 _WEIGHT_INDEX = "*.safetensors.index.json"
 
 
+def looks_like_hub_id(reference: str) -> bool:
+    """Say whether a text has the form `owner/name[@revision]`, without asking the hub.
+
+    Args:
+        reference: The text.
+
+    Returns:
+        False for what is written like a path, and for bare names, which are more often a slip.
+    """
+    match = _HUB_ID.fullmatch(reference)
+    return match is not None and "/" in match["name"] and not _looks_like_path(reference)
+
+
+def _looks_like_path(reference: str) -> bool:
+    suffixes = {".gguf", ".json", ".safetensors"}
+    return reference.startswith((".", "~", "/")) or Path(reference).suffix in suffixes
+
+
 def resolve_reference(
     reference: str, *, accept_terms: bool = False, tokenizer_only: bool = False, with_code: bool = False
 ) -> Path:
@@ -52,12 +70,7 @@ def resolve_reference(
                 ).path
         return found
     match = _HUB_ID.fullmatch(reference)
-    looks_like_path = reference.startswith((".", "~", "/")) or path.suffix in {
-        ".gguf",
-        ".json",
-        ".safetensors",
-    }
-    if match is None or looks_like_path:
+    if match is None or _looks_like_path(reference):
         raise ModelError(
             f"no file or directory {reference!r}",
             "a checkpoint directory, a .gguf file, a hub id (owner/name) or an asset's name",

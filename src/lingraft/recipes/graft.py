@@ -16,8 +16,8 @@ from lingraft.files import find_run, open_run_directory, write_json
 from lingraft.models.loading import LoadedModel, load_model
 from lingraft.models.saving import save_checkpoint
 from lingraft.recipes.graft_report import write_graft_report
+from lingraft.recipes.graft_schema import GraftRecipe
 from lingraft.recipes.inputs import VocabularyInputs, load_inputs, read_corpus, take_bytes
-from lingraft.recipes.schema import GraftRecipe
 from lingraft.reports.result import RunResult, read_result
 from lingraft.training.causal import pack_blocks, train_causal, training_flops
 from lingraft.vocabulary.initializers import find_initializer

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lingraft.recipes.schema import GraftRecipe
+from lingraft.recipes.graft_schema import GraftRecipe
 from lingraft.reports.figures import Curve, dot_chart, loss_curves
 from lingraft.reports.intervals import Estimate
 from lingraft.reports.page import Figure, Paragraph, Section, Table, write_page

@@ -1,76 +1,80 @@
-"""What a grafting recipe may say: one YAML file, validated whole before anything runs."""
+"""What a recipe may say beside its stages: one YAML file, from a model and a language to an adapted model."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from lingraft.errors import ConfigError
-
-Mode = Literal["replace", "extend"]
+from lingraft.recipes.stages.contract import Scale
 
 
-class GraftRecipe(BaseModel):
-    """Give a model a language's vocabulary in one or both modes, train on, and measure beside the unchanged model.
-
-    `asset:NAME/FILE` in a text field names a file of a catalogued corpus, fetched when it is missing.
-    """
+class RecipeData(BaseModel):
+    """What the stages read; a stage that leaves a field out takes it from here."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    title: str = Field(description="What the report is called.")
-    model: str = Field(description="Source model: hub id, directory, .gguf file or asset name.")
-    donor: str = Field(description="Target-language pre-trained model.")
-    tokenizer: str = Field(description="Target tokenizer for replace: a reference, trim:REF or train:KIND.")
-    corpus: str = Field(description="Target-language text to train on.")
-    held_out: str = Field(description="Target-language text to score; must not resemble the corpus.")
-    english: str = Field(description="English text to score.")
-    method: str = Field("salt", description="How new rows are made.")
-    modes: tuple[Mode, ...] = Field(("replace", "extend"), min_length=1, description="Modes to run.")
-    new_tokens: int = Field(8000, ge=1, description="Tokens that extend adds.")
-    steps: int = Field(100, ge=1, description="Training steps of each adapted model.")
-    batch_size: int = Field(4, ge=1, description="Blocks a step.")
-    block_length: int = Field(128, ge=8, description="Tokens a block.")
-    learning_rate: float = Field(3e-4, gt=0, description="Peak rate of the body.")
-    embedding_learning_rate: float | None = Field(None, gt=0, description="Peak rate of the embeddings.")
-    warmup_steps: int = Field(10, ge=0, description="Steps of linear warm-up.")
-    schedule: Literal["constant", "cosine", "linear"] = Field("cosine", description="After the warm-up.")
-    body_after: int = Field(0, ge=0, description="First steps that train the embeddings alone.")
-    precision: Literal["float32", "bf16-autocast", "bfloat16"] = Field("bfloat16", description="Of training.")
-    save_every: int = Field(
-        25, ge=1, description="Steps between checkpoints: what a killed run loses at most."
+    corpus: str | tuple[str, ...] | None = Field(None, description="Text in the target language to train on.")
+    held_out: str | None = Field(
+        None, description="Text in the target language to measure on; it must not resemble the corpus."
     )
-    held_out_bytes: int = Field(16_000, ge=1, description="UTF-8 bytes of held-out text to score.")
-    seed: int = Field(0, ge=0, description="Of draws and data order.")
+    english: str | None = Field(None, description="English text that training mixes in, to keep English.")
+    english_held_out: str | None = Field(None, description="English text to measure on.")
+    donor: str | None = Field(None, description="Pre-trained model of the target language.")
+    lexicon: str | None = Field(
+        None, description="Bilingual lexicon: a file of word pairs or `freedict-PAIR`."
+    )
+    aligned: str | None = Field(
+        None, description="Documents in English and the language: `libreoffice-help-LANG` or a pairs.tsv."
+    )
+    pairs: str | None = Field(None, description="Paired items to tune on (JSON lines of `clo pairs`).")
+    held_out_pairs: str | None = Field(None, description="Paired items to measure answers on.")
+    words: str | None = Field(None, description="Word task (of `pivots words`) to measure translation on.")
+    patch_pairs: str | None = Field(None, description="Paired prompts to transplant between.")
 
 
-def read_recipe(path: Path, changes: dict[str, Any] | None = None) -> GraftRecipe:
-    """Read a recipe file, with some fields changed.
+class ScaleSettings(BaseModel):
+    """How wide the stages spread; changes time, not results."""
 
-    Args:
-        path: A YAML file.
-        changes: Field to value, in place of the file's.
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
-    Returns:
-        The validated recipe.
+    processes: int = Field(
+        1, ge=1, description="Processes of training stages, under `accelerate launch`; 1 is this one."
+    )
+    accelerate_config: Path | None = Field(
+        None, description="Config of `accelerate launch`, for FSDP or several machines."
+    )
+    workers: int = Field(1, ge=1, description="Workers of corpus and sweep stages.")
+    ray: str | None = Field(
+        None, description="Ray cluster of these workers: `auto`, `local` or an address; else processes here."
+    )
 
-    Raises:
-        ConfigError: The file is missing or no YAML mapping, or fields are unknown, missing or wrong; all are named.
-    """
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        detail = " ".join(str(error).split())
-        raise ConfigError(f"recipe {path}: {detail}", "a YAML file", "check the path and the file") from error
-    if not isinstance(content, dict):
-        raise ConfigError(
-            f"recipe {path} holds a {type(content).__name__}", "a mapping", "see the built-in recipe"
+    def scale(self) -> Scale:
+        """Return what stages are told."""
+        return Scale(
+            processes=self.processes,
+            workers=self.workers,
+            ray=self.ray,
+            accelerate_config=self.accelerate_config,
         )
-    try:
-        return GraftRecipe.model_validate({**content, **(changes or {})})
-    except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
-        raise ConfigError(
-            f"recipe {path}: {faults}", "valid fields", "correct them and run it again"
-        ) from error
+
+
+class Recipe(BaseModel):
+    """A recipe. References may be `recipe:FIELD`, `asset:NAME/FILE` and `stage:NAME[/OUTPUT]` too."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    title: str = Field("", description="What the report is called.")
+    language: str = Field(
+        description="Target language, ISO 639-1: `eu`, `sw`, `'no'` (quoted).", min_length=2
+    )
+    model: str = Field(description="Model to adapt: hub id, directory, .gguf file or asset's name.")
+    data: RecipeData = Field(default_factory=RecipeData, description="What the stages read.")
+    seed: int = Field(0, ge=0, description="Seeds every draw of every stage that has none of its own.")
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:N or mps; changes time, not the recipe.")
+    trust_remote_code: bool = Field(False, description="Run Python code that models carry.")
+    accept_terms: bool = Field(False, description="Accept the terms of use of catalogued models.")
+    scale: ScaleSettings = Field(default_factory=ScaleSettings, description="How wide the stages spread.")
+    stages: dict[str, dict[str, Any]] = Field(description="Stages in their order, by name.", min_length=1)
+    resolved: dict[str, Any] | None = Field(
+        None, description="Written by a run into its own recipe.yaml: versions, inputs, stages; not read."
+    )

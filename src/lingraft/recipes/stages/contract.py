@@ -1,9 +1,9 @@
 """What a kind of stage is: settings, a function that runs them, outputs by name, and a part of the report."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -40,6 +40,9 @@ class StageSettings(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    required: ClassVar[tuple[str, ...]] = ()
+    """References that must name something, by themselves or by their default."""
 
     use: str = Field("", description="Kind of the stage; left out, the stage's name is its kind.")
     seed: int | None = Field(None, ge=0, description="Seeds every draw; by default the recipe's seed.")
@@ -101,6 +104,7 @@ class StageKind:
         sections: What the report says of it: settings, its directory, and its result.
         outputs: Name to role of what later stages may read as `stage:NAME/OUTPUT`; the first is `stage:NAME`.
             Each is a key of the result's `files`. A model is a directory that plain transformers loads.
+        offers: Which of the outputs a stage of these settings makes; None where it is always all of them.
         trains: It trains a model, so `scale.processes` is meant for it.
     """
 
@@ -109,4 +113,10 @@ class StageKind:
     run: Callable[[Any, StageContext], RunResult]
     sections: Callable[[Any, Path, RunResult], Sequence[Section]]
     outputs: Mapping[str, Role] = field(default_factory=dict)
+    offers: Callable[[Any], Collection[str]] | None = None
     trains: bool = False
+
+    def made_by(self, settings: StageSettings) -> dict[str, Role]:
+        """Return what a stage of these settings makes: name to what it is."""
+        offered = self.outputs if self.offers is None else self.offers(settings)
+        return {name: role for name, role in self.outputs.items() if name in offered}

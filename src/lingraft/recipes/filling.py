@@ -1,0 +1,196 @@
+"""Fill in what a stage reads: the recipe's fields, and what earlier stages made; and say what cannot be."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lingraft.recipes.faults import Fault
+from lingraft.recipes.references import (
+    ASSET,
+    RECIPE,
+    STAGE,
+    StageOutput,
+    asset_file_fault,
+    each_text,
+    is_mapping_field,
+    plain_fault,
+    references_of,
+    replace_texts,
+)
+from lingraft.recipes.schema import RecipeData
+from lingraft.recipes.stages.contract import NEWEST_MODEL, Reference, Role, StageKind, StageSettings
+from lingraft.recipes.yaml_lines import Keys
+
+Outputs = Mapping[str, Role]
+"""What a stage makes: name to what it is."""
+IMPLIED = {"pairs": "pairs", "held_out_pairs": "heldout", "words": "words"}
+"""Fields of the recipe's data that an earlier stage's output of this name stands for, where they are left out."""
+_FITTING: Mapping[Role, frozenset[Role]] = {
+    "model": frozenset({"model"}),
+    "tokenizer": frozenset({"tokenizer", "model"}),
+    "text": frozenset({"text"}),
+    "pairs": frozenset({"pairs"}),
+    "lexicon": frozenset({"lexicon"}),
+    "file": frozenset({"file", "pairs", "text", "lexicon"}),
+}
+"""What a stage's output must be to be read in a field."""
+
+
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """References of one stage.
+
+    Attributes:
+        values: Field to value, of the field's shape; a field that names nothing is None.
+        faults: What is wrong.
+    """
+
+    values: Mapping[str, Any]
+    faults: Sequence[Fault]
+
+
+def fill_references(
+    name: str,
+    kind: StageKind,
+    settings: StageSettings,
+    given: Mapping[str, Any],
+    earlier: Mapping[str, Outputs],
+    *,
+    later: Sequence[str],
+) -> Filled:
+    """Fill in the references of a stage.
+
+    Args:
+        name: The stage.
+        kind: Its kind.
+        settings: Its settings.
+        given: The recipe's `data`, and its `model`.
+        earlier: What stages before it make, in order.
+        later: The stage itself and those after it.
+
+    Returns:
+        Values in which `recipe:FIELD` is replaced; `stage:` and `asset:` stay, for whoever runs the stage.
+    """
+    values: dict[str, Any] = {}
+    faults: list[Fault] = []
+    for field, reference in references_of(kind.settings).items():
+        keys: Keys = ("stages", name, field)
+        value = getattr(settings, field)
+        if value is None or value == ():
+            value = _default(reference, given, earlier, mapping=is_mapping_field(kind.settings, field))
+        else:
+            value, bad = _recipe_fields(value, given, keys)
+            faults += bad
+        values[field] = value
+        faults += _faults(value, reference, keys, earlier, later)
+        if value is None and field in kind.settings.required:
+            expected = _wanted(reference)
+            faults.append(
+                Fault(("stages", name), f"stage {name} has no {field}", expected, f"add `{field}:` to it")
+            )
+    return Filled(values, faults)
+
+
+def _default(
+    reference: Reference, given: Mapping[str, Any], earlier: Mapping[str, Outputs], *, mapping: bool
+) -> Any:
+    """Return what a field names that was left out."""
+    newest = _newest(earlier, "model") or given.get("model")
+    if mapping:
+        return {"before": given.get("model"), "after": newest} if reference.role == "model" else None
+    if reference.default == NEWEST_MODEL:
+        return newest
+    if reference.default is None:
+        return None
+    named = given.get(reference.default)
+    if named is None and reference.default in IMPLIED:
+        return _newest(earlier, IMPLIED[reference.default])
+    return named
+
+
+def _newest(earlier: Mapping[str, Outputs], output: str) -> str | None:
+    """Return a reference to the newest earlier stage's output of this name."""
+    for name, outputs in reversed(list(earlier.items())):
+        if output in outputs:
+            return f"{STAGE}{name}" if next(iter(outputs)) == output else f"{STAGE}{name}/{output}"
+    return None
+
+
+def _recipe_fields(value: Any, given: Mapping[str, Any], keys: Keys) -> tuple[Any, list[Fault]]:
+    """Replace `recipe:FIELD` by what the recipe says there."""
+    faults = []
+    for place, text in each_text(value):
+        if not text.startswith(RECIPE):
+            continue
+        field = text.removeprefix(RECIPE)
+        known = ["model", *RecipeData.model_fields]
+        if field not in known:
+            faults.append(
+                Fault((*keys, *place), f"{text!r}", f"recipe: and one of {', '.join(known)}", "correct it")
+            )
+        elif given.get(field) is None:
+            there = "model" if field == "model" else f"data.{field}"
+            faults.append(Fault((*keys, *place), f"{text!r}, but the recipe has no {there}", "it", "add it"))
+    if faults:
+        return value, faults
+    return (
+        replace_texts(
+            value, lambda text: given[text.removeprefix(RECIPE)] if text.startswith(RECIPE) else text
+        ),
+        [],
+    )
+
+
+def _faults(
+    value: Any, reference: Reference, keys: Keys, earlier: Mapping[str, Outputs], later: Sequence[str]
+) -> Iterator[Fault]:
+    for place, text in each_text(value):
+        if text.startswith(RECIPE):
+            continue
+        output = StageOutput.parse(text)
+        if output is not None:
+            found = _output_fault(output, reference, earlier, later)
+        elif text.startswith(ASSET):
+            found = asset_file_fault(text)
+        else:
+            found = plain_fault(text, reference.role)
+        if found is not None:
+            name = ".".join(map(str, (*keys[1:], *place)))
+            yield Fault((*keys, *place), f"{name}: {found[0]}", found[1], found[2])
+
+
+def _output_fault(
+    named: StageOutput, reference: Reference, earlier: Mapping[str, Outputs], later: Sequence[str]
+) -> tuple[str, str, str] | None:
+    """Say what is wrong with a stage's output that a field names."""
+    if named.stage not in earlier:
+        if named.stage in later:
+            where = "itself" if named.stage == later[0] else f"stage {named.stage!r}, which comes later"
+            return where, "an earlier stage", "change the order of the stages"
+        there = ", ".join(earlier) or "none: this is the first"
+        return f"no stage {named.stage!r}", f"an earlier stage ({there})", "correct the name"
+    outputs = earlier[named.stage]
+    if not outputs:
+        return f"stage {named.stage!r}, which makes nothing to read", "a stage that does", "name another"
+    output = named.output or next(iter(outputs))
+    if output not in outputs:
+        names = ", ".join(outputs)
+        return f"stage {named.stage!r} has no output {output!r}", f"one of {names}", "correct the name"
+    if outputs[output] not in _FITTING[reference.role]:
+        what = _wanted(reference)
+        return f"stage {named.stage!r} makes {_KINDS[outputs[output]]}", what, "name another stage"
+    return None
+
+
+_KINDS: Mapping[Role, str] = {
+    "model": "a model",
+    "tokenizer": "a tokenizer",
+    "text": "text",
+    "pairs": "paired items",
+    "lexicon": "a lexicon",
+    "file": "a file",
+}
+
+
+def _wanted(reference: Reference) -> str:
+    return _KINDS[reference.role]
