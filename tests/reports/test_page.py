@@ -9,6 +9,8 @@ from lingraft.errors import ConfigError
 from lingraft.reports.figures import Curve, bar_chart, dot_chart, histogram, loss_curves
 from lingraft.reports.intervals import Estimate
 from lingraft.reports.page import (
+    Card,
+    Cards,
     Command,
     Figure,
     Paragraph,
@@ -92,9 +94,46 @@ def test_headings_anchors_and_tables_carry_their_meaning():
     assert len(page.of("h1")) == 1
     anchors = [attributes["id"] for attributes in page.of("h2")]
     assert len(set(anchors)) == 4
-    assert [attributes["href"] for attributes in page.of("a")] == [f"#{anchor}" for anchor in anchors]
+    links = [attributes["href"] for attributes in page.of("a")]
+    assert links == ["#content", *(f"#{anchor}" for anchor in anchors)]
     assert [attributes["scope"] for attributes in page.of("th")] == ["col", "col", "row", "row"]
     assert len(page.of("caption")) == 1
+
+
+def test_groups_have_headings_and_contents_of_two_levels():
+    sections = [
+        Section("Outcome", [Paragraph("a")]),
+        Section("", [Paragraph("about vocabulary")], "vocabulary"),
+        Section("Before and after", [], "vocabulary"),
+        Section("Before and after", [], "pretrain"),
+    ]
+    text = render_page(sections)
+    page = Outline(text)
+    assert [attributes["id"] for attributes in page.of("h2")] == ["outcome", "vocabulary", "pretrain"]
+    assert [attributes["id"] for attributes in page.of("h3")] == ["before-and-after", "before-and-after-2"]
+    assert [attributes["href"] for attributes in page.of("a")] == [
+        "#content",
+        "#outcome",
+        "#vocabulary",
+        "#before-and-after",
+        "#pretrain",
+        "#before-and-after-2",
+    ]
+    assert text.index("about vocabulary") < text.index('id="before-and-after"')
+    labels = [attributes.get("aria-labelledby") for attributes in page.of("section")]
+    assert labels == ["outcome", "vocabulary", "before-and-after", "pretrain", "before-and-after-2"]
+
+
+def test_cards_tables_and_commands_fold_and_say_where_from():
+    hostile = '<script>alert("&")</script>'
+    card = Card(hostile, Estimate(1.9, 1.8, 2.0), 2.5, hostile, hostile)
+    table = Table(hostile, ("a", "b"), [(hostile, 1)], folded=True, source=hostile)
+    text = render_page([Section("s", [Cards(hostile, [card]), table, Command(hostile, title=hostile)])])
+    page = Outline(text)
+    assert not page.of("script") and page.words.count(hostile) == 8
+    assert "1.90 " in page.words and "2.50" in page.words and "(1.80 to 2.00)" in page.words
+    assert len(page.of("details")) == 2 and not page.of("caption")
+    assert page.of("nav") == []
 
 
 def test_best_is_the_lowest_finite_value():

@@ -70,10 +70,14 @@
     return element;
   }
 
+  let choices = 0;
+
   function choice(parent, label, change) {
-    const frame = make("label", parent);
-    make("span", frame, { textContent: label });
-    const select = make("select", frame);
+    choices += 1;
+    const id = `explorer-choice-${choices}`;
+    const frame = make("div", parent);
+    make("label", frame, { textContent: label, htmlFor: id });
+    const select = make("select", frame, { id });
     select.addEventListener("change", () => change(Number(select.value)));
     return { frame, select };
   }
@@ -99,7 +103,7 @@
     const quantityChoice = choice(controls, "shown", (value) => set({ quantity: value }));
     const steps = make("span", viewChoice.frame, { className: "explorer-steps" });
     for (const [sign, by, name] of [["‹", -1, "previous"], ["›", 1, "next"]]) {
-      const button = make("button", steps, { type: "button", textContent: sign, "aria-label": name });
+      const button = make("button", steps, { type: "button", textContent: sign, "aria-label": `${name} ${data.viewLabel}` });
       button.addEventListener("click", () => {
         const select = viewChoice.select;
         const place = (select.selectedIndex + by + select.options.length) % select.options.length;

@@ -1,27 +1,25 @@
 """A map of cells that a reader walks through, in a page that loads nothing: see `explorer.js` for its other half."""
 
 import base64
-import hashlib
 import html
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
-from importlib.resources import files
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from lingraft.reports.scripts import read_script
+
 STYLE = """
 .explorer { border: 1px solid var(--line); border-radius: 8px; padding: .9rem 1rem; }
 .explorer [hidden] { display: none; }
 .explorer-controls { display: flex; flex-wrap: wrap; gap: .6rem 1.2rem; margin-bottom: .6rem; }
-.explorer-controls label { display: flex; align-items: center; gap: .45rem; min-width: 0; max-width: 100%; }
-.explorer-controls label > span { white-space: nowrap; }
-.explorer-controls label > span:first-child { color: var(--quiet); }
+.explorer-controls > div { display: flex; align-items: center; gap: .45rem; min-width: 0; max-width: 100%; }
+.explorer-controls label, .explorer-steps { white-space: nowrap; color: var(--quiet); }
 .explorer select, .explorer button { font: inherit; color: var(--ink); background: var(--raised);
-  border: 1px solid var(--line); border-radius: 5px; padding: .2rem .45rem; max-width: 18rem; min-width: 0; }
+  border: 1px solid var(--quiet); border-radius: 5px; padding: .2rem .45rem; max-width: 18rem; min-width: 0; }
 .explorer-body { display: flex; flex-wrap: wrap; gap: .4rem 1.4rem; align-items: flex-start; }
 .explorer-map { flex: 1 1 30rem; min-width: 0; border-radius: 6px; }
 .explorer-map:focus-visible, .explorer select:focus-visible, .explorer button:focus-visible {
@@ -225,16 +223,9 @@ def embedded_json(data: Any) -> str:
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
-@cache
 def script() -> str:
     """Return the script that brings all explorers of a page to life."""
-    return files("lingraft.reports").joinpath("explorer.js").read_text(encoding="utf-8")
-
-
-def script_policy() -> str:
-    """Return what a content security policy must say: that very script may run, and no other."""
-    digest = base64.b64encode(hashlib.sha256(script().encode()).digest()).decode("ascii")
-    return f"; script-src 'sha256-{digest}'"
+    return read_script("explorer.js")
 
 
 def _group(group: GridGroup) -> dict[str, Any]:

@@ -1,27 +1,38 @@
 """One self-contained HTML page: opens from disk, loads nothing, light and dark, readable without pictures."""
 
-import base64
-import html
-import math
+import itertools
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lingraft.files import write_text
-from lingraft.reports import interactive, samples, tokengrid
-from lingraft.reports.cells import Cell, cell_html, format_cell
-from lingraft.reports.drawing import Picture
+from lingraft.reports import cards, interactive, samples, tokengrid
+from lingraft.reports.blocks import (
+    Command,
+    Figure,
+    Paragraph,
+    Table,
+    command_html,
+    escaped,
+    figure_html,
+    paragraph_html,
+    table_html,
+)
+from lingraft.reports.cards import Card, Cards
+from lingraft.reports.cells import Cell, format_cell
 from lingraft.reports.interactive import GridExplorer
-from lingraft.reports.intervals import Estimate
 from lingraft.reports.result import RunResult
 from lingraft.reports.samples import SampleRow, Samples
+from lingraft.reports.scripts import script_policy
 from lingraft.reports.template import PAGE, STYLE
 from lingraft.reports.tokengrid import TokenGrid
 
 __all__ = [
     "Block",
+    "Card",
+    "Cards",
     "Cell",
     "Command",
     "Figure",
@@ -36,66 +47,28 @@ __all__ = [
     "write_page",
 ]
 
+Block = Paragraph | Command | Table | Figure | Cards | GridExplorer | TokenGrid | Samples
 
-@dataclass(frozen=True, slots=True)
-class Paragraph:
-    """Running text.
+_HTML: dict[type, Callable[[Any], str]] = {
+    Paragraph: paragraph_html,
+    Command: command_html,
+    Table: table_html,
+    Figure: figure_html,
+    Cards: cards.cards_html,
+    Samples: samples.samples_html,
+    GridExplorer: interactive.explorer_html,
+    TokenGrid: tokengrid.token_grid_html,
+}
+_STYLES = {
+    Cards: cards.STYLE,
+    Samples: samples.STYLE,
+    TokenGrid: tokengrid.STYLE,
+    GridExplorer: interactive.STYLE,
+}
+_SCRIPTS = {TokenGrid: tokengrid.script, GridExplorer: interactive.script}
 
-    Attributes:
-        text: Plain text; it is escaped.
-        warning: Set it apart, as something the reader must not overlook.
-    """
-
-    text: str
-    warning: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Command:
-    """Something to type, set as it is.
-
-    Attributes:
-        text: One or more lines.
-    """
-
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """A table; its first column names the rows.
-
-    Attributes:
-        caption: What it shows, with units.
-        columns: Column headings.
-        rows: Cells, `[rows][columns]`.
-        digits: Digits after the point in cells that are not whole numbers.
-        best: Index of a column whose lowest value is set bold, or None.
-    """
-
-    caption: str
-    columns: Sequence[str]
-    rows: Sequence[Sequence[Cell]]
-    digits: int = 3
-    best: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """A picture.
-
-    Attributes:
-        caption: What it shows, in a sentence.
-        alt: What a reader who cannot see it needs to know: the message, with its numbers.
-        picture: The picture, or PNG bytes of one with a light background.
-    """
-
-    caption: str
-    alt: str
-    picture: Picture | bytes
-
-
-Block = Paragraph | Command | Table | Figure | GridExplorer | TokenGrid | Samples
+LONG_PAGE = 4
+"""Headings from which on a page has contents."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,12 +76,24 @@ class Section:
     """A headed part of the page.
 
     Attributes:
-        title: The heading.
+        title: The heading; "" puts the blocks under the heading of the group.
         blocks: What stands under it, in order.
+        group: Heading above this and the neighbouring sections of the same group, or "": it stands alone.
     """
 
     title: str
     blocks: Sequence[Block]
+    group: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A section with what links lead to, or the group that holds some."""
+
+    anchor: str
+    title: str
+    section: Section | None
+    inner: tuple["_Part", ...] = ()
 
 
 def write_page(
@@ -146,31 +131,21 @@ def render_page(
     result: RunResult | None = None,
 ) -> str:
     """Return the page as HTML text; the arguments are those of `write_page`."""
-    parts = [*sections, *(result_sections(result) if result is not None else [])]
-    anchors = _anchors([part.title for part in parts])
-    body = [f"<h1>{_text(title)}</h1>"]
-    if summary:
-        body.append(f'<p class="summary">{_text(summary)}</p>')
-    if len(parts) > 3:
-        links = "".join(
-            f'<li><a href="#{anchor}">{_text(part.title)}</a></li>'
-            for anchor, part in zip(anchors, parts, strict=True)
-        )
-        body.append(f'<nav aria-label="Sections"><ul>{links}</ul></nav>')
-    for anchor, part in zip(anchors, parts, strict=True):
-        blocks = "\n".join(_block(block) for block in part.blocks)
-        heading = f'<h2 id="{anchor}">{_text(part.title)}</h2>'
-        body.append(f'<section aria-labelledby="{anchor}">\n{heading}\n{blocks}\n</section>')
-    style, policy = STYLE, ""
-    kinds = {type(block) for part in parts for block in part.blocks}
-    if TokenGrid in kinds:
-        style += tokengrid.STYLE
-    if Samples in kinds:
-        style += samples.STYLE
-    if GridExplorer in kinds:
-        style, policy = style + interactive.STYLE, interactive.script_policy()
-        body.append(f"<script>{interactive.script()}</script>")
-    return PAGE.format(title=_text(title), style=style, policy=policy, body="\n".join(body))
+    given = [*sections, *(result_sections(result) if result is not None else [])]
+    parts = _parts(given)
+    kinds = {type(block) for section in given for block in section.blocks}
+    scripts = [text() for kind, text in _SCRIPTS.items() if kind in kinds]
+    long = sum(1 + len(part.inner) for part in parts) >= LONG_PAGE
+    return PAGE.format(
+        title=escaped(title),
+        style=STYLE + "".join(style for kind, style in _STYLES.items() if kind in kinds),
+        policy=script_policy(scripts),
+        look=' class="long"' if long else "",
+        summary=f'<p class="summary">{escaped(summary)}</p>' if summary else "",
+        contents=_contents(parts) if long else "",
+        body="\n".join(_part_html(part, 2) for part in parts),
+        scripts="\n".join(f"<script>{text}</script>" for text in scripts),
+    )
 
 
 def result_sections(result: RunResult) -> list[Section]:
@@ -207,93 +182,47 @@ def result_sections(result: RunResult) -> list[Section]:
     return sections
 
 
-def _text(value: str) -> str:
-    return html.escape(value, quote=True)
-
-
-def _anchors(titles: Sequence[str]) -> list[str]:
-    """Return a distinct fragment name for each title."""
+def _parts(sections: Sequence[Section]) -> list[_Part]:
+    """Gather neighbours of the same group under its heading, and give every heading a name of its own."""
     seen: dict[str, int] = {}
-    names = []
-    for title in titles:
+
+    def anchor(title: str) -> str:
         name = re.sub(r"[^\w]+", "-", title.lower()).strip("-") or "section"
         seen[name] = seen.get(name, 0) + 1
-        names.append(name if seen[name] == 1 else f"{name}-{seen[name]}")
-    return names
+        return name if seen[name] == 1 else f"{name}-{seen[name]}"
+
+    parts: list[_Part] = []
+    for group, members in itertools.groupby(sections, key=lambda section: section.group):
+        if group:
+            above = anchor(group)
+            inner = tuple(_Part(anchor(one.title) if one.title else "", one.title, one) for one in members)
+            parts.append(_Part(above, group, None, inner))
+        else:
+            parts += [_Part(anchor(one.title), one.title, one) for one in members]
+    return parts
+
+
+def _contents(parts: Sequence[_Part]) -> str:
+    def listed(some: Sequence[_Part]) -> str:
+        items = "".join(
+            f'<li><a href="#{part.anchor}">{escaped(part.title)}</a>{listed(part.inner)}</li>'
+            for part in some
+            if part.title
+        )
+        return f"<ul>{items}</ul>" if items else ""
+
+    return f'<nav aria-label="Contents">{listed(parts)}</nav>'
+
+
+def _part_html(part: _Part, level: int) -> str:
+    blocks = [_block(block) for block in part.section.blocks] if part.section is not None else []
+    inner = [_part_html(one, level + 1) for one in part.inner]
+    content = "\n".join([*blocks, *inner])
+    if not part.title:
+        return content
+    heading = f'<h{level} id="{part.anchor}">{escaped(part.title)}</h{level}>'
+    return f'<section aria-labelledby="{part.anchor}">\n{heading}\n{content}\n</section>'
 
 
 def _block(block: Block) -> str:
-    if isinstance(block, Paragraph):
-        return f'<p class="warning" role="note">{_text(block.text)}</p>' if block.warning else _lines(block)
-    if isinstance(block, Command):
-        return f"<pre><code>{_text(block.text)}</code></pre>"
-    if isinstance(block, GridExplorer):
-        return interactive.explorer_html(block)
-    if isinstance(block, TokenGrid):
-        return tokengrid.token_grid_html(block)
-    if isinstance(block, Samples):
-        return samples.samples_html(block)
-    return _table(block) if isinstance(block, Table) else _figure(block)
-
-
-def _lines(paragraph: Paragraph) -> str:
-    return f"<p>{_text(paragraph.text)}</p>"
-
-
-def _table(table: Table) -> str:
-    numeric = [any(_is_number(row[place]) for row in table.rows) for place in range(len(table.columns))]
-    numeric[:1] = [False]
-    head = "".join(
-        f'<th scope="col"{" class=number" if right else ""}>{_text(name)}</th>'
-        for name, right in zip(table.columns, numeric, strict=True)
-    )
-    best = _best_row(table)
-    rows = []
-    for number, row in enumerate(table.rows):
-        cells = []
-        for place, value in enumerate(row):
-            text = cell_html(value, table.digits)
-            shown = f"<strong>{text}</strong>" if number == best and place == table.best else text
-            if place == 0:
-                cells.append(f'<th scope="row">{shown}</th>')
-            else:
-                cells.append(f'<td class="number">{shown}</td>' if numeric[place] else f"<td>{shown}</td>")
-        rows.append(f"<tr>{''.join(cells)}</tr>")
-    body = "\n".join(rows)
-    # Wide tables scroll by themselves, by keyboard too, and never the page.
-    return (
-        f'<div class="scroll" role="region" tabindex="0" aria-label="{_text(table.caption)}"><table>'
-        f"<caption>{_text(table.caption)}</caption><thead><tr>{head}</tr></thead>"
-        f"<tbody>\n{body}\n</tbody></table></div>"
-    )
-
-
-def _is_number(value: Cell) -> bool:
-    return isinstance(value, int | float | Estimate) and not isinstance(value, bool)
-
-
-def _best_row(table: Table) -> int | None:
-    if table.best is None:
-        return None
-    values: dict[int, float] = {}
-    for number, row in enumerate(table.rows):
-        cell: Any = row[table.best]
-        value = cell.value if isinstance(cell, Estimate) else cell
-        if isinstance(value, int | float) and math.isfinite(value):
-            values[number] = float(value)
-    return min(values, key=lambda number: values[number]) if values else None
-
-
-def _figure(figure: Figure) -> str:
-    if isinstance(figure.picture, Picture):
-        image = (
-            f'<picture><source media="(prefers-color-scheme: dark)" srcset="{_data(figure.picture.dark)}">'
-            f'<img src="{_data(figure.picture.light)}" alt="{_text(figure.alt)}"></picture>'
-        )
-    else:
-        image = f'<img class="paper" src="{_data(figure.picture)}" alt="{_text(figure.alt)}">'
-    return f"<figure>{image}<figcaption>{_text(figure.caption)}</figcaption></figure>"
-
-
-def _data(png: bytes) -> str:
-    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
+    return _HTML[type(block)](block)

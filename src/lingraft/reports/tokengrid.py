@@ -1,11 +1,14 @@
 """A table of tokens in a page: rows are layers, columns tokens, each cell its likeliest token over its probability.
 
-No script is needed: a cell tells its next choices to the mouse, and in the marked columns to the keyboard.
+A cell tells its next choices to the mouse, and to the keyboard by `tokengrid.js`; where no script may run, the marked
+columns are reached by the tab key.
 """
 
 import html
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+
+from lingraft.reports.scripts import read_script
 
 STYLE = """
 .tokengrid { border: 1px solid var(--line); border-radius: 8px; margin: .6rem 0; padding: .3rem .9rem; }
@@ -17,14 +20,14 @@ STYLE = """
 .tokengrid tbody th { color: var(--quiet); text-align: right; font-variant-numeric: tabular-nums; }
 .tokengrid .marked { box-shadow: inset 0 -3px 0 var(--link); }
 .tokengrid td { position: relative; border-radius: 3px; max-width: 9rem;
-  background: color-mix(in srgb, var(--link) calc(var(--p) * 62%), var(--raised)); }
+  background: color-mix(in srgb, var(--link) calc(var(--p) * var(--mix)), var(--raised)); }
 .tokengrid td > span { display: block; overflow: hidden; text-overflow: ellipsis; }
-.tokengrid td.k0 { box-shadow: inset 0 0 0 2px #d55e00; }
-.tokengrid td.k1 { box-shadow: inset 0 0 0 2px #009e73; border-radius: 9px; }
-.tokengrid td.k2 { box-shadow: inset 0 0 0 2px #cc79a7; border-radius: 0; }
-.tokengrid .kind.k0 { color: #d55e00; }
-.tokengrid .kind.k1 { color: #009e73; }
-.tokengrid .kind.k2 { color: #cc79a7; }
+.tokengrid td.k0 { box-shadow: inset 0 0 0 2px var(--kind0), inset 0 0 0 3px var(--paper); }
+.tokengrid td.k1 { box-shadow: inset 0 0 0 2px var(--kind1), inset 0 0 0 3px var(--paper); border-radius: 9px; }
+.tokengrid td.k2 { box-shadow: inset 0 0 0 2px var(--kind2), inset 0 0 0 3px var(--paper); border-radius: 0; }
+.tokengrid .kind.k0 { color: var(--kind0); }
+.tokengrid .kind.k1 { color: var(--kind1); }
+.tokengrid .kind.k2 { color: var(--kind2); }
 .tokengrid td > div { display: none; position: absolute; z-index: 2; left: 50%; top: 100%; transform: translateX(-50%);
   background: var(--paper); color: var(--ink); border: 1px solid var(--ink); border-radius: 6px; padding: .3rem .6rem;
   text-align: left; white-space: pre; font-variant-numeric: tabular-nums; pointer-events: none; }
@@ -33,7 +36,8 @@ STYLE = """
 .tokengrid tbody tr:nth-last-child(-n+6) td > div { top: auto; bottom: 100%; }
 .tokengrid .kinds { display: flex; flex-wrap: wrap; gap: .2rem 1.2rem; margin: 0;
   color: var(--quiet); font-size: .9rem; }
-@media print { .tokengrid td > div { display: none !important; } }
+.tokengrid-hint { color: var(--quiet); font-size: .9rem; margin: .2rem 0; }
+@media print { .tokengrid-hint { display: none; } .tokengrid td > div { display: none !important; } }
 """
 
 
@@ -104,9 +108,16 @@ def token_grid_html(grid: TokenGrid) -> str:
     return (
         f'<details class="tokengrid"{" open" if grid.unfolded else ""}><summary>{_text(grid.title)}</summary>'
         f'<p class="kinds">{kinds}{marked}</p>'
-        f'<div class="scroll" role="region" tabindex="0" aria-label="{_text(grid.caption)}"><table>'
-        f"<thead><tr><th></th>{head}</tr></thead><tbody>\n{body}\n</tbody></table></div></details>"
+        f'<div class="scroll" role="group" tabindex="0" aria-label="{_text(grid.caption)}"><table>'
+        f"<thead><tr><th scope=col>layer</th>{head}</tr></thead><tbody>\n{body}\n</tbody></table></div>"
+        '<p class="tokengrid-hint" hidden>Point at a cell, or walk with the arrow keys; Home, End, Page Up and'
+        ' Page Down go to the edges.</p><output class="spoken" aria-live="polite"></output></details>'
     )
+
+
+def script() -> str:
+    """Return the script that brings all grids of a page to life."""
+    return read_script("tokengrid.js")
 
 
 def _cell(cell: TokenCell, reachable: bool) -> str:
