@@ -109,6 +109,8 @@ def find_run(directory: Path, command: Mapping[str, Any]) -> bool:
         remove_leftovers(directory.parent, of=directory.name)
     if directory.exists():
         remove_leftovers(directory)
+    # Looked at before the marker: another process of this run may put the whole directory there in between.
+    occupied = directory.exists() and any(directory.iterdir())
     if marker.exists():
         wanted, earlier = _plain(command), _read_mark(marker)
         if earlier.get("fingerprint") == fingerprint(wanted):
@@ -122,7 +124,7 @@ def find_run(directory: Path, command: Mapping[str, Any]) -> bool:
             "an empty directory, or the run of this same command to continue",
             "give another --out, or delete that directory",
         )
-    if directory.exists() and any(directory.iterdir()):
+    if occupied:
         raise OutputError(
             f"{directory} is not empty and was not made by lingraft",
             "an empty or a new directory",

@@ -1,5 +1,6 @@
 """Continued pre-training of a causal language model on packed blocks."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lingraft.errors import TrainingError
 from lingraft.training.allocation import kept_memory
 from lingraft.training.attention import cpu_attention
 from lingraft.training.flops import training_flops
@@ -79,12 +81,15 @@ def train_causal(
     resume: bool = True,
     evaluate_at: Sequence[int] = (),
     evaluate: Evaluation | None = None,
+    order: NDArray[np.int64] | None = None,
+    trackers: Sequence[str] = (),
     progress: bool = False,
 ) -> TrainingResult:
     """Train `model` in place with AdamW; on return its parameters are float32.
 
-    The order of the blocks depends on the seed and the number of blocks alone. Under `accelerate launch` the batch is
-    shared between the processes. The random generators of torch, numpy and Python are seeded.
+    The order of the blocks depends on the seed and the number of blocks alone, unless it is given. Under
+    `accelerate launch` the batch is shared between the processes. The random generators of torch, numpy and Python are
+    seeded.
 
     Args:
         model: A transformers causal language model; it is trained on the device it is on.
@@ -108,6 +113,8 @@ def train_causal(
         evaluate_at: Steps after which `evaluate` is called; 0 is before training.
         evaluate: `evaluate(step, model) -> mapping` of JSON values, kept in the result; its random draws do not
             disturb the training's.
+        order: int64 [steps * batch_size], the block that each sequence of the training is.
+        trackers: Trackers that Trainer knows, such as `tensorboard`.
         progress: Show a progress bar.
 
     Returns:
@@ -133,20 +140,31 @@ def train_causal(
         seed=seed,
     )
     plan.check(model, blocks)
+    if order is None:
+        order = block_order(len(blocks), steps * batch_size, seed)
+        ordered = {}
+    else:
+        _check_order(order, len(blocks), steps * batch_size)
+        ordered = {"order": hashlib.sha256(order.tobytes()).hexdigest()[:16]}
     with training_directory(output_dir) as directory, training_bar(progress, steps) as advance:
         save_steps = None if output_dir is None else save_every or steps
         arguments = trainer_arguments(
-            model, plan, directory, pieces=gradient_accumulation, save_steps=save_steps
+            model,
+            plan,
+            directory,
+            pieces=gradient_accumulation,
+            save_steps=save_steps,
+            trackers=trackers,
         )
         if output_dir is not None:
-            command = plan.command(model, blocks)
+            command = plan.command(model, blocks) | ordered
             open_training_directory(arguments, directory, command, model, resume=resume)
         device = next(model.parameters()).device.type
         with kept_memory(device), cpu_attention(model), training_dtype(model, precision) as masters:
             trainer = CausalTrainer(
                 model,
                 arguments,
-                BlockDataset(blocks, block_order(len(blocks), steps * batch_size, seed)),
+                BlockDataset(blocks, order),
                 plan,
                 collate=stack,
                 masters=masters,
@@ -155,6 +173,15 @@ def train_causal(
                 advance=advance,
             )
             return _run(trainer, plan, blocks.shape[1], latest_checkpoint(directory))
+
+
+def _check_order(order: NDArray[np.int64], blocks: int, needed: int) -> None:
+    if order.shape != (needed,) or not 0 <= int(order.min()) <= int(order.max()) < blocks:
+        raise TrainingError(
+            f"an order of {len(order)} blocks from {order.min()} to {order.max()}",
+            f"{needed} numbers from 0 to {blocks - 1}",
+            "give one for each sequence of the training",
+        )
 
 
 def _run(trainer: Any, plan: TrainingPlan, block_length: int, checkpoint: Path | None) -> TrainingResult:

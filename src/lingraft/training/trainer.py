@@ -23,6 +23,7 @@ from transformers.trainer_callback import PrinterCallback
 
 from lingraft.errors import MissingExtraError, TrainingError
 from lingraft.files import fsync_directory, write_json
+from lingraft.models.opening import quiet_bars
 from lingraft.training.losses import cross_entropy
 from lingraft.training.optimization import (
     MasterAdamW,
@@ -265,7 +266,8 @@ class RunTrainer(Trainer):
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """Save, mark the checkpoint complete, and only then remove the older ones."""
-        super()._save_checkpoint(model, trial)
+        with quiet_bars():
+            super()._save_checkpoint(model, trial)
         self.accelerator.wait_for_everyone()
         if self.is_world_process_zero():
             directory = Path(str(self.args.output_dir))
