@@ -13,10 +13,13 @@ WORDS_EPILOG = """\b
 Examples:
   lingraft pivots words --lexicon freedict-eng-deu --source en --target de --limit 500 --out words-de.jsonl
   lingraft pivots words --lexicon swahili.txt --source en --target sw --corpus english.txt --out words-sw.jsonl
+  lingraft pivots words --aligned libreoffice-help-eu --source en --target eu --limit 200 --out words-eu.jsonl
 
 \b
 A lexicon is a file of source word, tab, target word; a directory with pairs.tsv; or freedict-PAIR, which is
-turned by itself. Rows that cannot be used are counted by reason, with one of each shown. The file holds the test
+turned by itself. Where there is none, --aligned finds words in parallel text: lines of text, tab, translation, or
+libreoffice-help-LANG. Its pairs are each other's best by log-likelihood ratio: most are right, not all.
+Rows that cannot be used are counted by reason, with one of each shown. The file holds the test
 words, their distractors and the draws of examples: `score` and `trace` read it. Examples never hold a test word."""
 
 SCORE_EPILOG = """\b
@@ -38,10 +41,18 @@ BatchOption = Annotated[int, typer.Option(help="Prompts at a time.", min=1)]
 
 @app.command(epilog=WORDS_EPILOG)
 def words(
-    lexicon: Annotated[str, typer.Option(help="Lexicon: TSV, directory with pairs.tsv, or freedict-PAIR.")],
     source: Annotated[str, typer.Option(help="Language to translate from: code or English name.")],
     target: Annotated[str, typer.Option(help="Language to translate into.")],
     out: Annotated[Path, typer.Option(help="JSONL file to write.")],
+    lexicon: Annotated[
+        str | None, typer.Option(help="Lexicon: TSV, directory with pairs.tsv, or freedict-PAIR.")
+    ] = None,
+    aligned: Annotated[
+        str | None, typer.Option(help="Parallel text to find words in: TSV, or libreoffice-help-LANG.")
+    ] = None,
+    lexicon_out: Annotated[
+        Path | None, typer.Option(help="Write the word pairs that --aligned gave there too, as a lexicon.")
+    ] = None,
     swap: Annotated[bool, typer.Option("--swap", help="The file's columns are target, source.")] = False,
     phrases: Annotated[bool, typer.Option("--phrases", help="Keep entries of several words.")] = False,
     limit: Annotated[int | None, typer.Option(help="How many test words (default: all).")] = None,
@@ -66,7 +77,7 @@ def words(
     seed: SeedOption = 0,
     json: JsonOption = False,
 ) -> None:
-    """Draw a test of word translation from any bilingual lexicon, with distractors and examples."""
+    """Draw a test of word translation from a bilingual lexicon or parallel text, with distractors and examples."""
     given = {name: value for name, value in locals().items() if name not in {"lexicon", "json"}}
     with prints_to_stderr():
         from lingraft.recipes.word_lists import make_words, task_lines, word_counts

@@ -1,6 +1,7 @@
-"""From a lexicon's name or file to a word task on the disk."""
+"""From a lexicon's name or file, or from parallel text, to a word task on the disk."""
 
 import dataclasses
+import tempfile
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -12,18 +13,19 @@ from lingraft.pivots.languages import find_language
 from lingraft.pivots.task_file import is_word_task, write_word_task
 from lingraft.pivots.words import Lexicon, count_words, read_frequencies, read_lexicon, read_parts_of_speech
 from lingraft.pivots.wordtask import DISTRACTORS, DRAWS, EXAMPLES, WordTask, build_word_task
+from lingraft.recipes.aligned_words import PAIRS_FILE, induce_words
 
-PAIRS_FILE = "pairs.tsv"
-"""What a lexicon's directory holds."""
 FREEDICT = "freedict-"
 
 
 def make_words(
-    lexicon: str,
+    lexicon: str | None = None,
     *,
     source: str,
     target: str,
     out: Path,
+    aligned: str | None = None,
+    lexicon_out: Path | None = None,
     swap: bool = False,
     phrases: bool = False,
     limit: int | None = None,
@@ -37,13 +39,15 @@ def make_words(
     pairs: Path | None = None,
     seed: int = 0,
 ) -> tuple[WordTask, Lexicon]:
-    """Read a lexicon, draw the test of words and write it.
+    """Read a lexicon, or find one in parallel text, draw the test of words and write it.
 
     Args:
         lexicon: A TSV, a directory with `pairs.tsv`, or the name of a catalogued lexicon.
         source: Code or English name of the language to translate from.
         target: Of the language to translate into.
         out: The word task to write.
+        aligned: Parallel text to find words in instead of a lexicon, see `induce_words`.
+        lexicon_out: Write the word pairs found in `aligned` there too.
         swap: The file's columns are target word, source word. Catalogued lexicons are turned by themselves.
         phrases: Keep entries of several words.
         limit: How many test words; None for all.
@@ -68,13 +72,17 @@ def make_words(
     languages = find_language(source), find_language(target)
     if languages[0].name == languages[1].name:
         raise ConfigError(f"{languages[0].name} twice", "two languages", "give another --source or --target")
-    for path in (out, pairs):
+    if (lexicon is None) == (aligned is None):
+        given = "neither --lexicon nor --aligned" if lexicon is None else "both --lexicon and --aligned"
+        raise ConfigError(given, "one of the two", "name a lexicon, or parallel text")
+    if lexicon_out is not None and aligned is None:
+        raise ConfigError("--lexicon-out without --aligned", "parallel text", "leave it out")
+    for path in (out, pairs, lexicon_out):
         _require_writable(path, task=path is out)
     known = _known_frequencies(frequencies, corpus)
     tags = None if parts_of_speech is None else read_parts_of_speech(parts_of_speech)
-    path, turned = find_lexicon(lexicon, source, target)
-    read = read_lexicon(
-        path, source, target, swap=swap != turned, phrases=phrases, known_words=() if known is None else known
+    from_where, read = _read_words(
+        lexicon, aligned, lexicon_out, source, target, swap=swap, phrases=phrases, known_words=known or ()
     )
     task = build_word_task(
         read,
@@ -88,9 +96,7 @@ def make_words(
         parts_of_speech=tags,
     )
     about: dict[str, Any] = {
-        "lexicon": lexicon,
-        "lexicon_sha256": sha256_of(path),
-        "swapped": swap != turned,
+        **from_where,
         "rejected_rows": read.rejected,
         "frequencies": str(frequencies or corpus or "") or None,
         "parts_of_speech": None if parts_of_speech is None else str(parts_of_speech),
@@ -101,6 +107,37 @@ def make_words(
     if pairs is not None:
         write_text(pairs, "".join(f"{item.source_word}\t{item.target_word}\n" for item in task.items))
     return task, read
+
+
+def _read_words(
+    lexicon: str | None,
+    aligned: str | None,
+    lexicon_out: Path | None,
+    source: str,
+    target: str,
+    *,
+    swap: bool,
+    **options: Any,
+) -> tuple[dict[str, Any], Lexicon]:
+    """Return where words come from, and the words."""
+    if lexicon is not None:
+        path, turned = find_lexicon(lexicon, source, target)
+        about = {"lexicon": lexicon, "lexicon_sha256": sha256_of(path), "swapped": swap != turned}
+        return about, read_lexicon(path, source, target, swap=swap != turned, **options)
+    found = induce_words(str(aligned), source, target, swap=swap)
+    about = {"aligned": aligned, "aligned_sha256": found.sha256, "swapped": swap, "pairs": len(found.pairs)}
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / PAIRS_FILE
+        found.write(path)
+        try:
+            read = read_lexicon(path, source, target, **options)
+        except ConfigError as error:
+            # The user knows the text, and not the file between.
+            message = error.found.replace(str(path), f"the words of {aligned}")
+            raise ConfigError(message, error.expected, error.remedy) from error
+    if lexicon_out is not None:
+        found.write(lexicon_out)
+    return about, dataclasses.replace(read, rejected={**found.bad, **read.rejected})
 
 
 def find_lexicon(lexicon: str, source: str, target: str) -> tuple[Path, bool]:
@@ -169,7 +206,8 @@ def task_lines(task: WordTask, lexicon: Lexicon) -> list[str]:
     ]
     lines += [f"  {why}: {count:,}" for why, count in counts["words"].items() if why != "test words"]
     for why, count in counts["rejected rows"].items():
-        lines.append(f"  rejected, {why}: {count:,} ({lexicon.examples[why]})")
+        example = f" ({lexicon.examples[why]})" if why in lexicon.examples else ""
+        lines.append(f"  rejected, {why}: {count:,}{example}")
     return lines
 
 
