@@ -122,8 +122,8 @@ def _read_words(
     """Return where words come from, and the words."""
     if lexicon is not None:
         path, turned = find_lexicon(lexicon, source, target)
-        about = {"lexicon": lexicon, "lexicon_sha256": sha256_of(path), "swapped": swap != turned}
-        return about, read_lexicon(path, source, target, swap=swap != turned, **options)
+        read = read_lexicon(path, source, target, swap=swap != turned, **options)
+        return {"lexicon": lexicon, "lexicon_sha256": sha256_of(path), "swapped": swap != turned}, read
     found = induce_words(str(aligned), source, target, swap=swap)
     about = {"aligned": aligned, "aligned_sha256": found.sha256, "swapped": swap, "pairs": len(found.pairs)}
     with tempfile.TemporaryDirectory() as directory:
