@@ -1,6 +1,6 @@
 """From what a user types to the objects that the vocabulary verbs take."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ def load_inputs(
     model: str,
     tokenizer: str | None,
     donor: str | None,
-    corpus: Path | None,
+    corpus: Path | Sequence[Path] | None,
     mode: str,
     new_tokens: int,
     vocabulary_size: int | None,
@@ -51,7 +51,7 @@ def load_inputs(
         model: Reference of the source model.
         tokenizer: What `--tokenizer` takes, or None to extend the model's own.
         donor: Reference of the donor, or None.
-        corpus: Target-language text, or None.
+        corpus: Target-language text, one file or several, or None.
         mode: `replace` or `extend`.
         new_tokens: Tokens that `extend` adds.
         vocabulary_size: Tokens of a trimmed or trained tokenizer.
@@ -93,15 +93,16 @@ def load_inputs(
     if loaded_donor is not None and donor is not None:
         revisions.append(InputRevision(role="donor", reference=donor, revision=loaded_donor.revision))
     if corpus is not None and texts is not None:
-        revisions.append(InputRevision(role="corpus", reference=str(corpus), revision=text_revision(texts)))
+        named = str(corpus) if isinstance(corpus, Path) else " ".join(map(str, corpus))
+        revisions.append(InputRevision(role="corpus", reference=named, revision=text_revision(texts)))
     return VocabularyInputs(loaded, loaded_donor, chosen, texts, revisions, bad_lines)
 
 
-def read_corpus(path: Path, *, bad_lines: dict[str, int] | None = None) -> list[str]:
+def read_corpus(path: Path | Sequence[Path], *, bad_lines: dict[str, int] | None = None) -> list[str]:
     """Documents of a text file, as a list.
 
     Args:
-        path: What `read_documents` reads.
+        path: What `read_documents` reads, or several of these.
         bad_lines: Filled in: how many lines hold no text, by reason (invalid UTF-8 among them). They are passed over.
 
     Returns:
@@ -117,7 +118,8 @@ def read_corpus(path: Path, *, bad_lines: dict[str, int] | None = None) -> list[
     if bad_lines is not None:
         bad_lines.update(counts.bad)
     if not texts:
-        raise CorpusError(f"{path} holds no text", "at least one document", "give another file")
+        named = path if isinstance(path, Path) else " ".join(map(str, path))
+        raise CorpusError(f"{named} holds no text", "at least one document", "give another file")
     return texts
 
 

@@ -1,9 +1,14 @@
 """The report of a preference training: before and after in both languages, the way there, answers side by side."""
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from lingraft.files import replacing, write_text
 from lingraft.preference.items import PairedItem
 from lingraft.preference.training import PreferenceResult
 from lingraft.reports.figures import Curve, loss_curves
@@ -12,42 +17,75 @@ from lingraft.reports.page import Figure, Paragraph, Section, Table, write_page
 from lingraft.reports.result import RunResult
 
 SIDES = ("target", "english")
+STEPS, ANSWERS = "steps.parquet", "answers.jsonl"
 
 
 def write_preference_report(
-    out: Path,
-    trained: PreferenceResult,
-    held_out: Sequence[PairedItem] | None,
-    result: RunResult,
-    *,
-    warning: str | None,
+    out: Path, trained: PreferenceResult, held_out: Sequence[PairedItem] | None, result: RunResult
 ) -> None:
-    """Write report.html.
+    """Write steps.parquet, answers.jsonl where prompts were answered, and report.html.
 
     Args:
         out: The run directory.
         trained: The training.
         held_out: What was measured on.
         result: The run's result.
-        warning: What the reader must not overlook.
 
     Raises:
         OutputError: The disk is full.
     """
-    sections = []
-    if trained.evaluations:
-        sections += [_outcome(trained, warning), _way(trained)]
-        if held_out:
-            sections.append(_answers(trained, held_out))
-    sections.append(_training(trained))
+    names = sorted({name for row in trained.measures for name in row}, key=lambda n: (n != "step", n))
+    rows = [{name: row.get(name) for name in names} for row in trained.measures]
+    with replacing(out / STEPS) as temporary:
+        pq.write_table(pa.Table.from_pylist(rows), temporary)
+    if held_out:
+        lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in _answer_rows(trained, held_out)]
+        write_text(out / ANSWERS, "".join(lines))
     metrics = result.metrics
     write_page(
         out / "report.html",
-        sections,
+        kept_preference_sections(out, metrics),
         title=f"{metrics['objective']} into {metrics['target_language']}",
         summary=" ".join(summary_lines(metrics)),
         result=result,
     )
+
+
+def kept_preference_sections(directory: Path, metrics: Mapping[str, Any]) -> list[Section]:
+    """Lay out the page of a training from what it left.
+
+    Args:
+        directory: The run directory, with steps.parquet and, where prompts were answered, answers.jsonl.
+        metrics: Of its result.
+
+    Returns:
+        The sections.
+    """
+    sections = []
+    if metrics["evaluations"]:
+        sections += [_outcome(metrics), _way(metrics["evaluations"])]
+        if (directory / ANSWERS).exists():
+            lines = (directory / ANSWERS).read_text(encoding="utf-8").split("\n")
+            sections.append(_answers([json.loads(line) for line in lines if line]))
+    return [*sections, _training(pq.read_table(directory / STEPS).to_pylist())]
+
+
+def _answer_rows(trained: PreferenceResult, held_out: Sequence[PairedItem]) -> list[dict[str, str]]:
+    """Return prompts of both languages with the answers before and after, and the held-out ones."""
+    first, last = trained.evaluations[0], trained.evaluations[trained.step]
+    return [
+        {
+            "language": item.target_language if side == "target" else "en",
+            "prompt": getattr(item, f"{side}_prompt"),
+            "before": before,
+            "after": after,
+            "held_out": getattr(item, f"{side}_response"),
+        }
+        for side in SIDES
+        for item, before, after in zip(
+            held_out, first.get(f"{side}_answers") or (), last.get(f"{side}_answers") or (), strict=False
+        )
+    ]
 
 
 def summary_lines(metrics: Mapping[str, Any]) -> list[str]:
@@ -85,10 +123,11 @@ def _estimate(found: Mapping[str, Any], name: str, interval: str) -> Estimate | 
     return Estimate(float(found[name]), low, high)
 
 
-def _outcome(trained: PreferenceResult, warning: str | None) -> Section:
-    rows = []
-    for step, found in trained.evaluations.items():
-        cells: list[Any] = [f"step {step}" + (" (kept)" if step == trained.step else "")]
+def _outcome(metrics: Mapping[str, Any]) -> Section:
+    rows, warning = [], metrics["warning"]
+    for step, found in metrics["evaluations"].items():
+        kept = int(step) == metrics["step_kept"]
+        cells: list[Any] = [f"step {step}" + (" (kept)" if kept else "")]
         for side in SIDES:
             cells.append(_estimate(found, f"{side}_bits_per_byte", f"{side}_interval"))
             cells.append(_estimate(found, f"{side}_fidelity", f"{side}_fidelity_interval"))
@@ -112,11 +151,11 @@ def _outcome(trained: PreferenceResult, warning: str | None) -> Section:
     return Section("Before and after", [*notes, Paragraph(text), Table("Held-out items", columns, rows)])
 
 
-def _way(trained: PreferenceResult) -> Section:
-    steps = [float(step) for step in trained.evaluations]
+def _way(evaluations: Mapping[str, Mapping[str, Any]]) -> Section:
+    steps = [float(step) for step in evaluations]
     curves = []
     for side in SIDES:
-        found = [trained.evaluations[int(step)] for step in steps]
+        found = list(evaluations.values())
         bounds = [f[f"{side}_interval"] for f in found]
         values = [f[f"{side}_bits_per_byte"] for f in found]
         lows = [v if b[0] is None else b[0] for v, b in zip(values, bounds, strict=True)]
@@ -130,27 +169,29 @@ def _way(trained: PreferenceResult) -> Section:
     return Section("On the way", [figure])
 
 
-def _answers(trained: PreferenceResult, held_out: Sequence[PairedItem]) -> Section:
-    first, last = trained.evaluations[0], trained.evaluations[trained.step]
-    if not first.get("target_answers"):
+def _answers(rows: Sequence[Mapping[str, str]]) -> Section:
+    if not rows:
         return Section("Answers", [Paragraph("No prompt was answered.")])
-    rows = []
-    for number, (before, after) in enumerate(
-        zip(first["target_answers"], last["target_answers"], strict=True)
-    ):
-        rows.append((held_out[number].target_prompt, before, after, held_out[number].target_response))
     columns = ("prompt", "before", "after", "held-out answer")
-    return Section("Answers before and after", [Table("Greedy answers to held-out prompts", columns, rows)])
+    tables = []
+    for language in dict.fromkeys(row["language"] for row in rows):
+        cells = [
+            tuple(row[name] for name in ("prompt", "before", "after", "held_out"))
+            for row in rows
+            if row["language"] == language
+        ]
+        tables.append(Table(f"Greedy answers to held-out prompts, {language}", columns, cells))
+    return Section("Answers before and after", tables)
 
 
-def _training(trained: PreferenceResult) -> Section:
-    steps = [float(row["step"]) for row in trained.measures]
+def _training(measures: Sequence[Mapping[str, float]]) -> Section:
+    steps = [float(row["step"]) for row in measures]
     blocks: list[Any] = [
         Figure(
             "Training loss",
             "The loss of each step.",
             loss_curves(
-                [Curve("loss", steps, [row["loss"] for row in trained.measures])],
+                [Curve("loss", steps, [row["loss"] for row in measures])],
                 x_label="step",
                 y_label="loss",
             ),
@@ -158,9 +199,9 @@ def _training(trained: PreferenceResult) -> Section:
     ]
     for name, text in (("nats_a_token", "nats a token of the prompt's own answer"), ("margin", "margin")):
         curves = [
-            Curve(side, steps, [row[f"{side}_{name}"] for row in trained.measures])
+            Curve(side, steps, [row[f"{side}_{name}"] for row in measures])
             for side in SIDES
-            if all(f"{side}_{name}" in row for row in trained.measures)
+            if all(row.get(f"{side}_{name}") is not None for row in measures)
         ]
         if curves:
             caption = f"By direction: {text}"

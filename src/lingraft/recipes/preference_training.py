@@ -6,12 +6,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from lingraft.corpora.language_id import COMMON_LANGUAGES
 from lingraft.errors import ConfigError
-from lingraft.files import CONTENT_OF, find_run, open_run_directory, replacing, sha256_of
+from lingraft.files import CONTENT_OF, find_run, open_run_directory, sha256_of
 from lingraft.models.loading import LoadedModel, load_model
 from lingraft.models.saving import save_checkpoint
 from lingraft.preference.items import PairedItem, read_items
@@ -21,7 +18,7 @@ from lingraft.preference.plan import PreferencePlan
 from lingraft.preference.policies import check_policy, low_resource_warning
 from lingraft.preference.training import PreferenceResult, check_training, train_preference
 from lingraft.recipes.fidelity_inputs import find_identifier
-from lingraft.recipes.preference_report import write_preference_report
+from lingraft.recipes.preference_report import STEPS, write_preference_report
 from lingraft.reports.result import InputRevision, RunResult, collect_provenance, read_result, write_result
 from lingraft.tokenizers.chat import PromptFormat, prompt_format, read_template
 from lingraft.training.running import is_main_process
@@ -149,9 +146,8 @@ def run_preference(
         return result
     if not (out / "model").exists():
         _save(loaded, form, trained, options, out, dtype)
-    _write_steps(out / "steps.parquet", trained)
-    measured = None if monitor is None else monitor.items
-    write_preference_report(out, trained, measured, result, warning=_warning(options, trained))
+    measured = None if monitor is None or not options.monitor.fidelity_prompts else monitor.items
+    write_preference_report(out, trained, measured, result)
     write_result(out, result)
     return result
 
@@ -288,13 +284,6 @@ def _result(
         },
         inputs=tuple(inputs),
         seeds={"seed": options.plan.seed},
-        files={"model": "model", "steps": "steps.parquet", "report": "report.html"},
+        files={"model": "model", "steps": STEPS, "report": "report.html"},
         provenance=collect_provenance(device=next(trained.model.parameters()).device),
     )
-
-
-def _write_steps(path: Path, trained: PreferenceResult) -> None:
-    names = sorted({name for row in trained.measures for name in row}, key=lambda n: (n != "step", n))
-    rows = [{name: row.get(name) for name in names} for row in trained.measures]
-    with replacing(path) as temporary:
-        pq.write_table(pa.Table.from_pylist(rows), temporary)

@@ -22,7 +22,9 @@ class TransferConfig(BaseModel):
     model: str = Field(description="Source model: hub id, directory, .gguf file or asset name.")
     tokenizer: str | None = Field(None, description="Target tokenizer; None extends the model's own.")
     donor: str | None = Field(None, description="Target-language pre-trained model.")
-    corpus: Path | None = Field(None, description="Target-language text.")
+    corpus: Path | tuple[Path, ...] | None = Field(
+        None, description="Target-language text, one file or several."
+    )
     method: str = Field("salt", description="An initialiser's name, auto, or module:function.")
     mode: Mode = Field(
         "replace", description="replace the vocabulary, or extend it and keep every source id."
