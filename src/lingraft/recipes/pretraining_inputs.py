@@ -74,7 +74,8 @@ class PackedTexts:
         is_english = np.diff(places) > 0
         target_blocks = len(self.blocks) - self.english_blocks
         order = np.empty(needed, dtype=np.int64)
-        order[~is_english] = block_order(target_blocks, needed - english, seed)
+        if needed > english:
+            order[~is_english] = block_order(target_blocks, needed - english, seed)
         if english:
             order[is_english] = target_blocks + block_order(self.english_blocks, english, seed)
         return order
