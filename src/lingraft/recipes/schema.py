@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from lingraft.recipes.stages.contract import Scale
+from lingraft.recipes.stages.contract import Role, Scale
 
 
 class RecipeData(BaseModel):
@@ -30,6 +30,22 @@ class RecipeData(BaseModel):
     held_out_pairs: str | None = Field(None, description="Paired items to measure answers on.")
     words: str | None = Field(None, description="Word task (of `pivots words`) to measure translation on.")
     patch_pairs: str | None = Field(None, description="Paired prompts to transplant between.")
+
+
+DATA_ROLES: dict[str, Role] = {
+    "corpus": "text",
+    "held_out": "text",
+    "english": "text",
+    "english_held_out": "text",
+    "donor": "model",
+    "lexicon": "lexicon",
+    "aligned": "file",
+    "pairs": "pairs",
+    "held_out_pairs": "pairs",
+    "words": "file",
+    "patch_pairs": "file",
+}
+"""What each field of `data` names."""
 
 
 class ScaleSettings(BaseModel):

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from lingraft.errors import ConfigError, OutputError
+from lingraft.errors import OutputError
 from lingraft.files import find_run, open_run_directory, write_json
 from lingraft.reports.result import RESULT_FILE, RunResult, read_result, write_result
 
@@ -141,31 +141,6 @@ class Store:
             file.write(str(os.getpid()))
             file.flush()
             yield
-
-
-def require_run(directory: Path) -> dict[str, Any]:
-    """Return what `run.json` of a finished run says.
-
-    Args:
-        directory: The run directory.
-
-    Returns:
-        Its mapping.
-
-    Raises:
-        ConfigError: There is none.
-    """
-    path = directory / "run.json"
-    remedy = "give the --out of a finished `lingraft run`"
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"no {path}", "the directory of a finished run", remedy) from error
-    except ValueError as error:
-        raise ConfigError(f"{path} is damaged", "what a run leaves", "run the recipe again") from error
-    if not isinstance(content, dict) or "stages" not in content:
-        raise ConfigError(f"{path} is damaged", "what a run leaves", "run the recipe again")
-    return content
 
 
 def _size(path: Path) -> int:
