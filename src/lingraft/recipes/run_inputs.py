@@ -1,0 +1,99 @@
+"""What a run of a recipe read that it did not make itself, with revisions and licences."""
+
+import re
+from dataclasses import dataclass
+
+from lingraft.assets.catalog import Asset, list_assets
+from lingraft.recipes.recipe_run import RecipeRun
+
+UNKNOWN = "not known here"
+"""Said of the licence of what is not in the catalogue: only its source can tell it."""
+HUB_NAMES = {
+    "smollm2-135m-instruct": "HuggingFaceTB/SmolLM2-135M-Instruct",
+    "gemma-3-270m": "google/gemma-3-270m",
+}
+"""Catalogued models by the names they have on the Hub."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunInput:
+    """One thing that was read.
+
+    Attributes:
+        role: What for, in all stages that read it.
+        reference: As the stages named it.
+        revision: What pins it.
+        stages: Names of these stages.
+        licence: Of its content, or `UNKNOWN`.
+        terms: Terms that had to be accepted, or "".
+    """
+
+    role: str
+    reference: str
+    revision: str
+    stages: str
+    licence: str
+    terms: str
+
+
+def run_inputs(run: RecipeRun) -> list[RunInput]:
+    """Gather what the stages read from outside the run.
+
+    Args:
+        run: The run.
+
+    Returns:
+        Each thing once, in the order in which it was met.
+    """
+    met: dict[tuple[str, str], tuple[list[str], list[str]]] = {}
+    own = run.directory.as_posix().rstrip("/") + "/"
+    for stage in run.stages:
+        for item in stage.result.inputs:
+            if item.reference.startswith(own) or item.reference.startswith("stages/"):
+                continue
+            roles, stages = met.setdefault((item.reference, item.revision), ([], []))
+            roles += [] if item.role in roles else [item.role]
+            stages += [] if stage.name in stages else [stage.name]
+    found = []
+    for (reference, revision), (roles, stages) in met.items():
+        asset = find_catalogued(reference)
+        found.append(
+            RunInput(
+                role=", ".join(roles),
+                reference=reference,
+                revision=revision,
+                stages=", ".join(stages),
+                licence=asset.licence if asset is not None else UNKNOWN,
+                terms=(asset.terms or "") if asset is not None else "",
+            )
+        )
+    return found
+
+
+def find_catalogued(reference: str) -> Asset | None:
+    """Return the asset that a reference is, or that it is a file of.
+
+    Args:
+        reference: A name such as `smollm2-135m-instruct`, `asset:NAME/FILE`, or a path below the cache.
+
+    Returns:
+        The asset, or None.
+    """
+    by_name = {asset.name: asset for asset in list_assets()}
+    return next((by_name[part] for part in re.split(r"[/:\\]", reference) if part in by_name), None)
+
+
+def hub_name(reference: str) -> str:
+    """Return the name under which the Hub knows a model, or "" where there is none.
+
+    Args:
+        reference: As a recipe names a model.
+
+    Returns:
+        `owner/name`, or "".
+    """
+    if reference in HUB_NAMES:
+        return HUB_NAMES[reference]
+    plain = reference.removeprefix("hf:").partition("@")[0]
+    is_id = re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", plain)
+    return plain if is_id and not plain.endswith(".gguf") else ""
