@@ -57,6 +57,8 @@ def merge_result(merge: Merge) -> RunResult:
             "bytes": merge.plan.bytes,
             "config_from": merge.plan.first,
             "tokenizer_from": merge.files_from,
+            "carried": list(merge.carried),
+            "layers": _layers(merge),
             "warnings": merge.warnings(),
             "seconds": round(merge.seconds, 2),
         },
@@ -117,44 +119,57 @@ def write_merge_pages(directory: Path, merge: Merge, result: RunResult) -> None:
     write_text(directory / "README.md", _model_card(merge, result))
     write_page(
         directory / "report.html",
-        _sections(merge),
+        merge_sections(result),
         title=f"Merged checkpoint: {merge.kind}",
-        summary=" ".join(merge_lines(result)[:1]) + " " + _summary(result),
+        summary=" ".join(merge_lines(result)[:1]) + " " + merge_summary(result),
         result=result,
     )
     write_result(directory, result)
 
 
-def _summary(result: RunResult) -> str:
+def merge_summary(result: RunResult) -> str:
+    """Say in a sentence where the tensors come from."""
     return "; ".join(f"{number:,} {origin}" for origin, number in result.counts["tensors"].items()) + "."
 
 
-def _sections(merge: Merge) -> list[Section]:
-    """Where the tensors come from, in total and layer by layer."""
-    origins = [
-        (origin, entry["tensors"], entry["parameters"], entry["bytes"] / 2**20)
-        for origin, entry in merge.plan.origins().items()
-    ]
+def _layers(merge: Merge) -> list[list[Any]]:
+    """Return a row a part of the model, from the first layer on: its name, its tensors, and where they come from."""
     layers: dict[int | None, dict[str, int]] = {}
     for tensor in merge.plan.tensors:
         entry = layers.setdefault(tensor.layer, {})
         entry[tensor.origin] = entry.get(tensor.origin, 0) + 1
-    rows = [
-        ("outside the layers" if layer is None else f"layer {layer}", sum(entry.values()), ", ".join(entry))
+    return [
+        ["outside the layers" if layer is None else f"layer {layer}", sum(entry.values()), ", ".join(entry)]
         for layer, entry in sorted(layers.items(), key=lambda item: (item[0] is None, item[0] or 0))
+    ]
+
+
+def merge_sections(result: RunResult) -> list[Section]:
+    """Show where the tensors come from, in total and layer by layer.
+
+    Args:
+        result: Of the merge.
+
+    Returns:
+        The page's own sections.
+    """
+    metrics, counts = result.metrics, result.counts
+    origins = [
+        (origin, counts["tensors"][origin], counts["parameters"][origin], counts["bytes"][origin] / 2**20)
+        for origin in counts["tensors"]
     ]
     return [
         Section(
             "Where the weights come from",
             [
-                *(Paragraph(line, warning=True) for line in merge.warnings()),
+                *(Paragraph(line, warning=True) for line in metrics["warnings"]),
                 Table("Tensors by origin", ("origin", "tensors", "parameters", "MiB"), origins, digits=1),
-                Table("Layer by layer", ("part", "tensors", "origin"), rows),
+                Table("Layer by layer", ("part", "tensors", "origin"), metrics["layers"]),
             ],
         ),
         Section(
             "Files carried over",
-            [Paragraph(f"From {merge.files_from}: {', '.join(merge.carried) or 'none'}.")],
+            [Paragraph(f"From {metrics['tokenizer_from']}: {', '.join(metrics['carried']) or 'none'}.")],
         ),
     ]
 
