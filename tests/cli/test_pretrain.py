@@ -138,6 +138,13 @@ def test_texts_of_every_kind(world, capsys):
     assert [json.loads(line)["line"] for line in rejects] == [4]
 
 
+def test_no_english(world):
+    """A share of nothing is the training without English text."""
+    assert pretrain("--english", "en.txt", "--english-share", "0", out="none") == 0
+    assert pretrain(out="without") == 0
+    assert metrics_of("none") == metrics_of("without") and metrics_of("none")["english_share"] == 0
+
+
 def test_equal_compute(world, capsys):
     """The same body with more rows: more steps on the small one, and the same arithmetic to half a step."""
     model = AutoModelForCausalLM.from_pretrained("untied", dtype=torch.float32)
@@ -226,8 +233,10 @@ def test_two_processes_equal_one(world):
     ("arguments", "words"),
     [
         (["--english-share", "0.3"], ["--english-share 0.3 without --english", "give --english FILE"]),
-        (["--english", "en.txt", "--english-share", "1.5"], ["--english-share 1.5", "between 0 and 1"]),
-        (["--english", "en.txt", "--english-share", "0"], ["--english-share 0", "leave --english out"]),
+        (
+            ["--english", "en.txt", "--english-share", "1.5"],
+            ["--english-share 1.5", "from 0 (none) to below 1"],
+        ),
         (["--english", "gone.txt"], ["no file gone.txt"]),
         (["--held-out", "empty.txt"], ["no document in empty.txt"]),
         (["--english-held-out", "gone/*.txt"], ["no corpus file in gone/*.txt"]),

@@ -1,6 +1,7 @@
 """Parts of continued pre-training: how English is spread, what is packed, equal compute."""
 
 import dataclasses
+import inspect
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +10,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lingraft.cli.pretrain import pretrain
 from lingraft.errors import LingraftError
 from lingraft.recipes.pretraining_compute import equal_compute_steps, model_shape
 from lingraft.recipes.pretraining_inputs import PackedTexts, packed_texts, read_held_out
 from lingraft.recipes.pretraining_options import PretrainingOptions
+from lingraft.recipes.stages.contract import StageContext
+from lingraft.recipes.stages.pretrain import KIND, PretrainSettings
+from lingraft.reports.page import render_page
 from lingraft.training.flops import training_flops
 
 
@@ -121,3 +126,60 @@ def test_a_run_is_known_by_its_files(tmp_path: Path) -> None:
     (tmp_path / "b.txt").write_text("bi\n", encoding="utf-8")
     assert options.command() != first
     assert dataclasses.replace(options, corpus=("hf:someone/texts",)).command().keys() < first.keys()
+
+
+def stage_context(out: Path, **more) -> StageContext:
+    return StageContext(name="pretrain", out=out, language="eu", seed=3, device="cpu", **more)
+
+
+def test_the_stage_takes_what_the_verb_takes() -> None:
+    """Names and defaults are the verb's, and those of its options."""
+    verb = {
+        name: value.default
+        for name, value in inspect.signature(pretrain).parameters.items()
+        if name not in {"out", "device", "trust_remote_code", "accept_terms", "json"}
+    }
+    stage = {name: info.default for name, info in PretrainSettings.model_fields.items() if name != "use"}
+    assert verb.keys() == stage.keys()
+    required = {"model", "corpus", "seed"}
+    assert {n: v or None for n, v in verb.items() if n not in required} == {
+        n: v or None for n, v in stage.items() if n not in required
+    }
+    options = {field.name: field.default for field in dataclasses.fields(PretrainingOptions)}
+    assert options.keys() == verb.keys() - {"gradient_accumulation", "save_every", "track"}
+    assert {n: v or None for n, v in options.items() if n not in required} == {
+        n: v or None for n, v in verb.items() if n in options.keys() - required
+    }
+    assert all(info.description for info in PretrainSettings.model_fields.values())
+
+
+def test_the_stage(tmp_path: Path, make_tiny_llama, byte_bpe_tokenizer, multilingual_texts) -> None:
+    make_tiny_llama(600).save_pretrained(tmp_path / "model")
+    byte_bpe_tokenizer.save_pretrained(tmp_path / "model")
+    for name in ("eu", "held"):
+        texts = [f"{name} {number}: {text}\n" for number, text in enumerate(multilingual_texts * 4)]
+        (tmp_path / f"{name}.txt").write_text("".join(texts), encoding="utf-8")
+    settings = PretrainSettings(
+        model=str(tmp_path / "model"),
+        corpus=(str(tmp_path / "eu.txt"),),
+        held_out=str(tmp_path / "held.txt"),
+        held_out_bytes=500,
+        steps=4,
+        batch_size=2,
+        block_length=16,
+    )
+    said: list[str] = []
+    result = KIND.run(settings, stage_context(tmp_path / "out", say=said.append))
+    assert said[-1] == "4 steps of 2 x 16 tokens"
+    assert "seconds" not in result.metrics and "training_seconds" not in result.metrics
+    assert result.seeds == {"seed": 3}
+    assert {name: (tmp_path / "out" / result.files[name]).exists() for name in result.files} == {
+        "model": True,
+        "steps": True,
+        "report": True,
+    }
+    assert KIND.outputs.keys() <= result.files.keys() and KIND.trains
+    again = KIND.run(settings, stage_context(tmp_path / "out"))
+    assert again.metrics == result.metrics
+    page = render_page(KIND.sections(settings, tmp_path / "out", result))
+    assert "4 steps, 128 tokens" in page and "Before and after" in page and "data:image/" in page

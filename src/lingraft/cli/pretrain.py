@@ -41,7 +41,7 @@ def pretrain(
         list[str] | None, typer.Option(help="English text to mix in, so that English is kept.")
     ] = None,
     english_share: Annotated[
-        float | None, typer.Option(help="Share of the blocks that is English (default 0.2 with --english).")
+        float | None, typer.Option(help="Share of the blocks that is English (default 0.2 with --english; 0 is none).")
     ] = None,
     english_held_out: Annotated[str | None, typer.Option(help="English text to measure on.")] = None,
     held_out_bytes: Annotated[

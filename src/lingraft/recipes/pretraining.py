@@ -104,7 +104,7 @@ def run_pretraining(
         command,
         loaded.tokenizer,
         corpus=options.corpus,
-        english=options.english,
+        english=options.english if options.share else (),
         held_out=(text for found in held_out.values() for text in found.known),
         block_length=options.block_length,
         text_field=options.text_field,
@@ -237,7 +237,7 @@ def _result(
             *text_revisions(
                 {
                     "corpus": options.corpus,
-                    "english": options.english,
+                    "english": options.english if options.share else (),
                     "held-out": (options.held_out,),
                     "English held-out": (options.english_held_out,),
                 }

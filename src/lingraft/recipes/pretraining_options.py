@@ -24,7 +24,7 @@ class PretrainingOptions:
         model: Reference of the model.
         corpus: References of the text to train on.
         english: References of English text to mix in; empty for none.
-        english_share: Share of the blocks that is English; None for `ENGLISH_SHARE` where English text is given.
+        english_share: Share of the blocks that is English, 0 for none; None for `ENGLISH_SHARE` where there is English.
         held_out: Target-language text to measure on, or None.
         english_held_out: English text to measure on, or None.
         held_out_bytes: UTF-8 bytes of each that are scored.
@@ -126,12 +126,12 @@ class PretrainingOptions:
                 "English text to take it from",
                 "give --english FILE too",
             )
-        if not 0 < (self.share or 0.5) < 1:
+        if not 0 <= self.share < 1:
             raise ConfigError(
-                f"--english-share {self.share:g}", "a share between 0 and 1", "give another, such as 0.2"
+                f"--english-share {self.share:g}",
+                "a share from 0 (none) to below 1",
+                "give another, such as 0.2",
             )
-        if self.english and self.english_share == 0:
-            raise ConfigError("--english-share 0", "a share above 0", "leave --english out")
         self.plan().check_options()
         processes = int(os.environ.get("WORLD_SIZE", "1"))
         if gradient_accumulation < 1 or self.batch_size % (gradient_accumulation * processes):
