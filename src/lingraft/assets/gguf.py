@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from lingraft.assets.gguf_tokenizer import ROPE_FACTORS, embedded_tokenizer, refuse_scaled_rope
 from lingraft.errors import AssetError, MissingExtraError
 from lingraft.files import replacing_directory
 
@@ -88,8 +89,11 @@ def _rebuild(file: Path, directory: Path) -> None:
 
     place = {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name}
     metadata = check_gguf(file)
-    tokenizer = AutoTokenizer.from_pretrained(**place)
-    _cut_as_trained(file, tokenizer, str(metadata.get("tokenizer.ggml.pre", "default")))
+    refuse_scaled_rope(metadata)
+    tokenizer: Any = embedded_tokenizer(metadata)
+    if tokenizer is None:
+        tokenizer = AutoTokenizer.from_pretrained(**place)
+        _cut_as_trained(file, tokenizer, str(metadata.get("tokenizer.ggml.pre", "default")))
     loaded = AutoModelForCausalLM.from_pretrained(**place, dtype=torch.float32)
     config = loaded.config
     for leftover in ("quantization_config", "_model_name_or_path"):
@@ -207,7 +211,8 @@ def _check(reader: _Reader, file_size: int) -> dict[str, Any]:
         metadata[name] = reader.value(reader.number("I"))
     end = 0
     for _ in range(tensors):
-        reader.text()
+        if reader.text() == ROPE_FACTORS:
+            metadata[ROPE_FACTORS] = True
         elements = 1
         for _ in range(reader.number("I")):
             elements *= reader.number("Q")
