@@ -14,9 +14,9 @@ from lingraft.files import CONTENT_OF, find_run, open_run_directory
 from lingraft.preference.aligned import Candidate
 from lingraft.preference.items import TEXTS, PairedItem, write_items
 from lingraft.preference.pairs import PairSplit, filter_candidates, split_candidates
-from lingraft.recipes.pairing_report import pairing_sections
+from lingraft.recipes.pairing_report import HELD_OUT, PAIRS, pairing_sections
 from lingraft.recipes.pairing_sources import PairOptions, Source, check_options, file_revisions, read_source
-from lingraft.recipes.translating_rejects import Rejected, write_rejects
+from lingraft.recipes.translating_rejects import REJECTS, Rejected, write_rejects
 from lingraft.reports.page import write_page
 from lingraft.reports.result import (
     RunResult,
@@ -25,8 +25,6 @@ from lingraft.reports.result import (
     write_recipe,
     write_result,
 )
-
-PAIRS, HELD_OUT, REJECTS = "pairs.jsonl", "heldout.jsonl", "rejects.jsonl"
 
 
 def run_pairing(options: PairOptions, *, out: Path) -> RunResult:
@@ -151,7 +149,7 @@ def _write(
         f"{len(split.training):,} items to train on and {len(split.held_out):,} held out, "
         f"in English and {source.target_language}."
     )
-    sections = pairing_sections(result, split, rejected)
+    sections = pairing_sections(result, split.training, split.held_out, rejected)
     write_page(out / "report.html", sections, title="Paired items", summary=summary, result=result)
     write_result(out, result)
 

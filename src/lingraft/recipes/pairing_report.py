@@ -1,25 +1,47 @@
 """The page that `clo pairs` leaves: what the items are, what they look like, what was left out and why."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
-from lingraft.preference.items import PairedItem
-from lingraft.preference.pairs import PairSplit
-from lingraft.recipes.translating_rejects import Rejected, first_of_each
+from lingraft.preference.items import PairedItem, read_items
+from lingraft.recipes.translating_rejects import REJECTS, Rejected, first_of_each, read_rejects
 from lingraft.reports.figures import histogram
 from lingraft.reports.page import Figure, Paragraph, Section, Table
 from lingraft.reports.result import RunResult
 
+PAIRS, HELD_OUT = "pairs.jsonl", "heldout.jsonl"
 SHOWN, CUT = 12, 240
 """Items of a table, and characters of a text in it."""
 _COLUMNS = ("English prompt", "target prompt", "English answer", "target answer")
 
 
-def pairing_sections(result: RunResult, split: PairSplit, rejected: Sequence[Rejected]) -> list[Section]:
+def kept_pairing_sections(directory: Path, result: RunResult) -> list[Section]:
+    """Lay out the page of a run from what it left.
+
+    Args:
+        directory: The run directory, with pairs.jsonl, rejects.jsonl and, where items were held out, heldout.jsonl.
+        result: Its result.
+
+    Returns:
+        The sections.
+    """
+    training, _ = read_items(directory / PAIRS)
+    held_out = read_items(directory / HELD_OUT)[0] if (directory / HELD_OUT).exists() else []
+    return pairing_sections(result, training, held_out, read_rejects(directory / REJECTS))
+
+
+def pairing_sections(
+    result: RunResult,
+    training: Sequence[PairedItem],
+    held_out: Sequence[PairedItem],
+    rejected: Sequence[Rejected],
+) -> list[Section]:
     """Lay out the page.
 
     Args:
         result: The run's result.
-        split: The items.
+        training: Items to train on.
+        held_out: Items that were held out.
         rejected: Items that were left out.
 
     Returns:
@@ -27,7 +49,7 @@ def pairing_sections(result: RunResult, split: PairSplit, rejected: Sequence[Rej
     """
     metrics = result.metrics
     lengths = {
-        name: [len(getattr(item, field)) for item in split.training]
+        name: [len(getattr(item, field)) for item in training]
         for name, field in (("English answers", "english_response"), ("target answers", "target_response"))
     }
     medians = metrics["median_characters"]
@@ -45,10 +67,10 @@ def pairing_sections(result: RunResult, split: PairSplit, rejected: Sequence[Rej
                        histogram(lengths, x_label="characters of an answer")),
             ],
         ),
-        Section("To train on", [_table("The first items", split.training)]),
+        Section("To train on", [_table("The first items", training)]),
     ]  # fmt: skip
-    if split.held_out:
-        sections.append(Section("Held out", [_table("The first held-out items", split.held_out)]))
+    if held_out:
+        sections.append(Section("Held out", [_table("The first held-out items", held_out)]))
     if rejected:
         rows = [(one.reason, *(_cut(text or "-") for text in _texts(one))) for one in first_of_each(rejected)]
         table = Table("One item for each reason; all are in rejects.jsonl", ("reason", *_COLUMNS), rows)

@@ -17,13 +17,13 @@ from lingraft.preference.translation import CachedEngine, Engine, TranslationPla
 from lingraft.preference.translation_cache import TranslationCache
 from lingraft.preference.translation_filters import FilterLimits
 from lingraft.recipes.translating_rejects import (
+    REJECTS,
     Rejected,
     drop_english,
     drop_translations,
-    first_of_each,
     write_rejects,
 )
-from lingraft.recipes.translating_report import translation_sections
+from lingraft.recipes.translating_report import PAIRS, SHOWN, translation_sections
 from lingraft.recipes.translation_engines import EngineOptions, open_engine
 from lingraft.reports.page import write_page
 from lingraft.reports.result import (
@@ -35,9 +35,7 @@ from lingraft.reports.result import (
     write_result,
 )
 
-PAIRS, REJECTS, CACHE, BAD_LINES = "pairs.jsonl", "rejects.jsonl", "translations.sqlite", "bad_lines.jsonl"
-SHOWN = 12
-"""Items of the report's tables."""
+CACHE, BAD_LINES = "translations.sqlite", "bad_lines.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +213,6 @@ def _write(
         f"{len(items):,} of {len(items) + len(rejected):,} items translated from "
         f"{result.metrics['source_language']} to {result.metrics['target_language']} by {result.metrics['engine']}."
     )
-    sections = translation_sections(result, items[:SHOWN], [asdict(one) for one in first_of_each(rejected)])
+    sections = translation_sections(result, items[:SHOWN], rejected)
     write_page(out / "report.html", sections, title="Translated instructions", summary=summary, result=result)
     write_result(out, result)

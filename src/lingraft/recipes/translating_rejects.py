@@ -16,6 +16,8 @@ from lingraft.preference.translation_filters import (
     refuse_translations,
 )
 
+REJECTS = "rejects.jsonl"
+
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
@@ -110,6 +112,12 @@ def write_rejects(path: Path, rejected: Iterable[Rejected]) -> None:
         for one in rejected:
             row = {name: value for name, value in asdict(one).items() if value is not None}
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+def read_rejects(path: Path) -> list[Rejected]:
+    """Read what `write_rejects` wrote."""
+    lines = path.read_text(encoding="utf-8").split("\n")
+    return [Rejected(**json.loads(line)) for line in lines if line]
 
 
 def first_of_each(rejected: Iterable[Rejected]) -> list[Rejected]:

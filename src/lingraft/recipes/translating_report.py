@@ -1,26 +1,45 @@
 """The page that `clo translate` leaves: who translated, what it looks like, what was refused and why."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from pathlib import Path
 
-from lingraft.preference.items import PairedItem
+from lingraft.preference.items import PairedItem, read_items
+from lingraft.recipes.translating_rejects import REJECTS, Rejected, first_of_each, read_rejects
 from lingraft.reports.page import Paragraph, Section, Table
-from lingraft.reports.result import RunResult
+from lingraft.reports.result import RunResult, read_result
 
+PAIRS, SHOWN = "pairs.jsonl", 12
+"""The file of items, and how many of them a table shows."""
 _CUT = 240
 """Characters of a text that a table shows."""
 _TEXTS = ("english_prompt", "target_prompt", "english_response", "target_response")
 
 
+def kept_translation_sections(directory: Path) -> list[Section]:
+    """Lay out the page of a run from what it left.
+
+    Args:
+        directory: The run directory.
+
+    Returns:
+        The sections.
+
+    Raises:
+        ConfigError: It holds no finished run.
+    """
+    items, _ = read_items(directory / PAIRS)
+    return translation_sections(read_result(directory), items[:SHOWN], read_rejects(directory / REJECTS))
+
+
 def translation_sections(
-    result: RunResult, items: Sequence[PairedItem], refused: Sequence[Mapping[str, Any]]
+    result: RunResult, items: Sequence[PairedItem], refused: Sequence[Rejected]
 ) -> list[Section]:
     """Lay out the page.
 
     Args:
         result: The run's result.
         items: Items to show.
-        refused: Refused items to show, one for each reason.
+        refused: Refused items, of which one for each reason is shown.
 
     Returns:
         The sections.
@@ -45,7 +64,10 @@ def translation_sections(
         Section("Examples", [Table(f"The first {len(rows)} items", columns, rows)]),
     ]
     if refused:
-        shown = [(row["reason"], row["id"], *(_cut(row[name] or "-") for name in _TEXTS)) for row in refused]
+        shown = [
+            (one.reason, one.id, *(_cut(getattr(one, name) or "-") for name in _TEXTS))
+            for one in first_of_each(refused)
+        ]
         table = Table("One refused item for each reason", ("reason", *columns), shown)
         sections.append(Section("Refused", [table]))
     return sections
