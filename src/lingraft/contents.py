@@ -47,7 +47,8 @@ def _named_path(name: str, value: str) -> Path | None:
     """Return the file or directory that a value names, if there is one."""
     after_prefix = value.partition(":")[2]
     # `--auxiliary donor` is a word, whatever directories there are.
-    for candidate in (after_prefix,) if name == "auxiliary" else (value, after_prefix):
+    without_split = after_prefix.partition(":")[0]
+    for candidate in (after_prefix,) if name == "auxiliary" else (value, after_prefix, without_split):
         try:
             if candidate and Path(candidate).exists():
                 return Path(candidate)

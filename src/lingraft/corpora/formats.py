@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, cast
 
+from lingraft.corpora.named_datasets import dataset_rows, is_dataset
 from lingraft.corpora.zstandard_reader import open_zstandard
-from lingraft.errors import CorpusError, MissingExtraError
+from lingraft.errors import CorpusError
 
 ROWS_AT_ONCE = 1024
 """Rows of a parquet row group that are turned into records together."""
@@ -47,8 +48,8 @@ def read_records(name: str, text_field: str) -> Iterator[Record | BadRecord]:
         CorpusError: The file cannot be read, is damaged, or lacks the column.
         MissingExtraError: The library for it is not installed.
     """
-    if name.startswith("hf:"):
-        yield from _dataset(name.removeprefix("hf:"), text_field)
+    if is_dataset(name):
+        yield from _dataset(name, text_field)
         return
     path = Path(name)
     try:
@@ -212,21 +213,7 @@ def _parquet(path: Path, text_field: str) -> Iterator[Record | BadRecord]:
         ) from error
 
 
-def _dataset(name: str, text_field: str) -> Iterator[Record | BadRecord]:
-    """Stream `NAME[:CONFIG[:SPLIT]]`, split "train" unless named."""
-    try:
-        import datasets
-    except ImportError as error:
-        raise MissingExtraError("datasets", "train", f"reading the data set {name}") from error
-    reference, _, rest = name.partition(":")
-    config, _, split = rest.partition(":")
-    try:
-        rows = datasets.load_dataset(reference, config or None, split=split or "train", streaming=True)
-    except Exception as error:
-        raise CorpusError(
-            f"the data set {name!r} cannot be loaded ({type(error).__name__}: {str(error).splitlines()[0]})",
-            "hf:NAME, hf:NAME:CONFIG or hf:NAME:CONFIG:SPLIT of a data set that can be reached",
-            "check the name and the network, or give a local file",
-        ) from error
-    for number, row in enumerate(rows, start=1):
-        yield _from_fields(dict(row), text_field, number)
+def _dataset(reference: str, text_field: str) -> Iterator[Record | BadRecord]:
+    """Stream a data set's text column."""
+    for number, row in enumerate(dataset_rows(reference), start=1):
+        yield _from_fields(row, text_field, number)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lingraft.corpora.formats import READ_ERRORS, BadRecord, decoded_lines, open_lines, unreadable
+from lingraft.corpora.named_datasets import dataset_rows, is_dataset
 from lingraft.errors import CorpusError
 
 
@@ -29,7 +30,7 @@ def read_objects(path: Path) -> Iterator[JsonObject | BadRecord]:
     """Stream the objects of a JSON-lines file, which may be compressed (`.gz`, `.zst`); blank lines are passed over.
 
     Args:
-        path: The file, in UTF-8.
+        path: The file, in UTF-8; or `hf:NAME`, whose rows are objects and whose numbers take the place of lines.
 
     Yields:
         JsonObject | BadRecord: In the file's order; bad are invalid UTF-8, invalid JSON, values that are no object, and
@@ -39,6 +40,10 @@ def read_objects(path: Path) -> Iterator[JsonObject | BadRecord]:
         CorpusError: The file is missing or cannot be read.
         MissingExtraError: A `.zst` file without the library for it.
     """
+    if is_dataset(path):
+        for number, row in enumerate(dataset_rows(path), start=1):
+            yield JsonObject(row, number, json.dumps(row, ensure_ascii=False, default=str))
+        return
     if not path.is_file():
         raise CorpusError(f"no file {path}", "a JSON-lines file", "check the path")
     try:

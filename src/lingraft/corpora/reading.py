@@ -6,7 +6,7 @@
 | `.jsonl` | the text field of a line's object |
 | `.tsv` | the text column of a line; named by a header line, or numbered from 1 where there is none |
 | `.parquet` | the text column of a row |
-| `hf:NAME` | the text column of a row of a `datasets` data set, streamed |
+| `hf:NAME` | the text column of a row of a `datasets` data set, streamed: see `named_datasets` |
 
 `.txt`, `.jsonl` and `.tsv` may be compressed (`.gz`, `.zst`). A directory stands for all such files below it.
 """
@@ -18,12 +18,13 @@ from pathlib import Path
 
 from lingraft.corpora.documents import Document, ParallelPair
 from lingraft.corpora.formats import BadRecord, Record, read_records
+from lingraft.corpora.named_datasets import PREFIX, is_dataset
 from lingraft.corpora.rejects import Rejects
 from lingraft.errors import CorpusError
 
 SUFFIXES = (".txt", ".jsonl", ".tsv")
 COMPRESSED = ("", ".gz", ".zst")
-DATASET_PREFIX = "hf:"
+DATASET_PREFIX = PREFIX
 MAXIMUM_BAD_LINES = 1000
 
 
@@ -175,7 +176,7 @@ def find_files(reference: str | Path) -> list[str]:
         CorpusError: There is no such file.
     """
     text = str(reference)
-    if text.startswith(DATASET_PREFIX):
+    if is_dataset(text):
         return [text]
     path = Path(text)
     if path.is_file():

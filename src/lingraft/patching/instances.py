@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from lingraft.corpora.named_datasets import dataset_rows, is_dataset
 from lingraft.errors import ConfigError
 
 FIELDS = ("id", "donor", "receiver", "options", "answer", "language", "task")
@@ -46,7 +47,7 @@ def read_instances(path: Path) -> list[Instance]:
     `language`, `task`.
 
     Args:
-        path: A JSONL file in UTF-8.
+        path: A JSONL file in UTF-8, or `hf:NAME` with these columns.
 
     Returns:
         The rows in order.
@@ -190,6 +191,11 @@ def _answers(given: Any, options: Sequence[str], where: str) -> tuple[str | int,
 
 
 def _rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    if is_dataset(path):
+        for number, fields in enumerate(dataset_rows(path), start=1):
+            # A data set has every column in every row.
+            yield number, {name: value for name, value in fields.items() if value is not None}
+        return
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:

@@ -50,7 +50,7 @@ def read_items(
     A row has the fields of `PairedItem` (`id` may be missing: then the line's number names it); others are ignored.
 
     Args:
-        path: A JSONL file in UTF-8, which may be compressed (`.gz`, `.zst`).
+        path: A JSONL file in UTF-8, which may be compressed (`.gz`, `.zst`), or `hf:NAME` with these columns.
         rejects: JSON-lines file for refused lines, `{"file", "line", "reason", "content"}`; made only if there are any.
         maximum_bad_lines: How many refused lines to go on after.
         target_language: Language code of rows that state none.
