@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from lingraft.contents import with_contents
 from lingraft.corpora.engine import map_corpus
@@ -107,6 +108,8 @@ def run_discovery(
             "pairs": listed,
             "hubs": hubs.tokens.size,
             "graph_edges": hubs.edges,
+            "score": options.score,
+            "filtered": donor is not None,
             "semantics": f"document frequencies in samples; tokens are {tokens.name()}; {matching}",
         },
         counts=_counts(corpus, frequencies, found),
@@ -115,9 +118,25 @@ def run_discovery(
         files={"pivots": PIVOTS, "hubs": HUBS, "report": "report.html"},
         provenance=collect_provenance(),
     )
-    sections = discovery_sections(listed, table, hub_rows, score=options.score, filtered=donor is not None)
-    _write(out, result, asdict(options), sections)
+    _write(out, result, asdict(options))
     return result, table
+
+
+def kept_discovery_sections(directory: Path, result: RunResult) -> list[Section]:
+    """Lay out the page of a discovery from what it left.
+
+    Args:
+        directory: The run directory, with its tables.
+        result: Its result.
+
+    Returns:
+        The sections.
+    """
+    pivots, hubs = (pq.read_table(directory / name) for name in (PIVOTS, HUBS))
+    metrics = result.metrics
+    return discovery_sections(
+        metrics["pairs"], pivots, hubs, score=metrics["score"], filtered=metrics["filtered"]
+    )
 
 
 def _filtered(
@@ -162,7 +181,8 @@ def _counts(
     }
 
 
-def _write(out: Path, result: RunResult, recipe: dict[str, Any], sections: Sequence[Section]) -> None:
+def _write(out: Path, result: RunResult, recipe: dict[str, Any]) -> None:
+    sections = kept_discovery_sections(out, result)
     write_recipe(out, recipe, provenance=result.provenance, inputs=result.inputs, seeds=result.seeds)
     write_page(
         out / "report.html", sections, title="Pivots of word pairs", summary=summary(result), result=result

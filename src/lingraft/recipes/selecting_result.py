@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from lingraft.corpora.partials import CorpusResult
 from lingraft.corpora.shards import plan_shards
@@ -19,7 +20,8 @@ from lingraft.pivots.selection_report import pivot_share, selection_sections
 from lingraft.recipes.discovering_inputs import corpus_revision
 from lingraft.recipes.selecting_inputs import SelectOptions
 from lingraft.recipes.selecting_setting import Setting
-from lingraft.reports.page import write_page
+from lingraft.reports.intervals import Estimate
+from lingraft.reports.page import Section, write_page
 from lingraft.reports.result import InputRevision, RunResult, collect_provenance, write_recipe, write_result
 
 TABLE = "selection.parquet"
@@ -64,9 +66,7 @@ def write_outcome(out: Path, options: SelectOptions, setting: Setting, outcome: 
     Raises:
         OutputError: The disk is full, or the directory cannot be written.
     """
-    table = pq.read_table(out / TABLE, columns=["set", "score", "length"])
-    names = np.array(table["set"].to_pylist(), dtype=object)
-    scores, lengths = table["score"].to_numpy(), table["length"].to_numpy()
+    names, scores, lengths = _scores(out)
     rows = [_set_row(name, outcome, scores[names == name], lengths[names == name]) for name in outcome.names]
     counted = dict(zip(COUNTS, outcome.corpus.partial["counts"].tolist(), strict=True))
     result = RunResult(
@@ -78,6 +78,12 @@ def write_outcome(out: Path, options: SelectOptions, setting: Setting, outcome: 
             "pivots": len(setting.pivots),
             "pivots_removed": setting.removed,
             "sets": [row | {"pivot_share": row["pivot_share"].as_json()} for row in rows],
+            "guard": {
+                "test_words": len(setting.test_words.words),
+                "removed": setting.removed,
+                "documents": counted["both words of a test pair"] if options.keep_out_test_pairs else None,
+            },
+            "warnings": _warnings(options, outcome),
             "semantics": (
                 f"score: share of a document's {setting.tokens.name()} that are in the pivot set; {Matching()};"
                 " equal texts count once; the last document of a set is cut to the budget"
@@ -89,27 +95,46 @@ def write_outcome(out: Path, options: SelectOptions, setting: Setting, outcome: 
         files={"selection": TABLE, "selected": SELECTED, "controls": "controls", "report": "report.html"},
         provenance=collect_provenance(),
     )
-    kept_out = counted["both words of a test pair"] if options.keep_out_test_pairs else None
-    words = len(setting.test_words.words)
-    sections = selection_sections(
-        rows,
-        {name: scores[names == name] for name in outcome.names},
-        _best(out),
-        _often(out),
-        unit=setting.unit,
-        guard={"test_words": words, "removed": setting.removed, "documents": kept_out},
-        warnings=_warnings(options, outcome),
-    )
     write_recipe(out, asdict(options), provenance=result.provenance, inputs=result.inputs, seeds=result.seeds)
     write_page(
         out / "report.html",
-        sections,
+        kept_selection_sections(out, result),
         title="Documents chosen by pivots",
         summary=summary(result),
         result=result,
     )
     write_result(out, result)
     return result
+
+
+def kept_selection_sections(directory: Path, result: RunResult) -> list[Section]:
+    """Lay out the page of a selection from what it left.
+
+    Args:
+        directory: The run directory, with selection.parquet.
+        result: Its result.
+
+    Returns:
+        The sections.
+    """
+    metrics = result.metrics
+    names, scores, _ = _scores(directory)
+    return selection_sections(
+        [row | {"pivot_share": Estimate(**row["pivot_share"])} for row in metrics["sets"]],
+        {row["name"]: scores[names == row["name"]] for row in metrics["sets"]},
+        _best(directory),
+        _often(directory),
+        unit=metrics["unit"],
+        guard=metrics["guard"],
+        warnings=metrics["warnings"],
+    )
+
+
+def _scores(out: Path) -> tuple[NDArray[np.object_], NDArray[np.float64], NDArray[np.int64]]:
+    """Return set, score and length of every chosen document."""
+    table = pq.read_table(out / TABLE, columns=["set", "score", "length"])
+    names = np.array(table["set"].to_pylist(), dtype=object)
+    return names, table["score"].to_numpy(), table["length"].to_numpy()
 
 
 def _counts(setting: Setting, outcome: Outcome, counted: Mapping[str, int]) -> dict[str, dict[str, int]]:
