@@ -124,8 +124,8 @@ def _measures(stage: StageRun, names: Sequence[str], language: str) -> list[Meas
 def _describe(name: str, language: str) -> tuple[int, str, Better, int] | None:
     """Return place in the order, label, which way is better, and digits of what is known."""
     known: dict[str, tuple[int, str, Better, int]] = {
-        "target.bits_per_byte": (0, f"{language}: bits per byte", "lower", 3),
-        "english.bits_per_byte": (1, "English: bits per byte", "lower", 3),
+        "target.bits_per_byte": (0, f"Bits per byte, {language}", "lower", 3),
+        "english.bits_per_byte": (1, "Bits per byte, English", "lower", 3),
         "fidelity": (2, f"Answers in {language}, share", "higher", 2),
         "fidelity.line_pass_rate": (2, f"Answers in {language}, share by lines", "higher", 2),
         "fidelity.word_pass_rate": (6, f"of those without a foreign word, share in {language}", "higher", 2),
@@ -139,8 +139,11 @@ def _describe(name: str, language: str) -> tuple[int, str, Better, int] | None:
 def _difference(metrics: Mapping[str, Any], model: str, name: str) -> tuple[Estimate | None, str]:
     """Look a measure's difference up, whether it is kept by model or for the last one alone."""
     kept = metrics.get("differences")
-    side = name.partition(".")[0]
-    for path in ((model, name), (model, side), (name,), (side,), (model, *name.split("."))):
+    side, _, quantity = name.partition(".")
+    paths: list[tuple[str, ...]] = [(model, name), (name,), (model, *name.split(".")), tuple(name.split("."))]
+    if quantity in {"", "bits_per_byte"}:
+        paths += [(model, side), (side,)]
+    for path in paths:
         value: Any = kept
         for step in path:
             value = value.get(step) if isinstance(value, Mapping) else None

@@ -109,7 +109,7 @@ def _came_out(run: RecipeRun, outcome: Outcome | None) -> Section:
     worse = [one for one in outcome.measures if one.verdict() == "worse"]
     blocks += [Paragraph(f"Became worse: {_sentence(one)}", warning=True) for one in worse]
     rows: list[tuple[Cell, ...]] = [
-        (model, *(measure.values.get(model) for measure in outcome.measures[:MOST_CARDS]))
+        (model, *(_whole(measure.values.get(model), measure) for measure in outcome.measures[:MOST_CARDS]))
         for model in outcome.models
     ]
     columns = ("model", *(measure.label for measure in outcome.measures[:MOST_CARDS]))
@@ -142,16 +142,19 @@ def _card(run: RecipeRun, outcome: Outcome, measure: Measure) -> Card:
     wanted = {"lower": " (lower is better)", "higher": " (higher is better)", "": ""}[measure.better]
     return Card(
         label=f"{measure.label}{wanted}",
-        after=_whole(measure.after, measure.digits),
-        before=None if measure.before is None else _whole(measure.before, measure.digits),
+        after=_whole(measure.after, measure),
+        before=_whole(measure.before, measure),
         note=note,
         source=source_of(run, outcome.stage, list(measure.keys.values())[-1]),
         digits=measure.digits,
     )
 
 
-def _whole(estimate: Estimate, digits: int) -> Cell:
-    return round(estimate.value) if digits == 0 and estimate.low is None else estimate
+def _whole(estimate: Estimate | None, measure: Measure) -> Cell:
+    """Return what is counted as a whole number."""
+    if estimate is None or measure.digits or estimate.low is not None:
+        return estimate
+    return round(estimate.value)
 
 
 def _went_in(run: RecipeRun) -> Section:
@@ -180,7 +183,7 @@ def _times(run: RecipeRun) -> Section:
             (
                 stage.name,
                 stage.about,
-                duration(stage.seconds),
+                duration(stage.seconds).replace(" ", "\u00a0"),
                 share,
                 tokens if isinstance(tokens, int) else None,
                 flops / 1e12 if isinstance(flops, int | float) else None,
@@ -214,8 +217,8 @@ def _stage_numbers(run: RecipeRun, stage: StageRun, group: str, numbers: Mapping
     rows = [(key, value) for key, value in numbers.items() if isinstance(value, int | float | Estimate)]
     blocks: list[Block] = [
         Paragraph(
-            f"Kind {stage.kind}, {duration(stage.seconds)}, on {stage.result.provenance.device}."
-            f" Everything of this stage is in {place}; its content is named {stage.key or 'by nothing'}."
+            f"Kind {stage.kind}, {duration(stage.seconds)}, on {stage.result.provenance.device}. Everything that it"
+            f" left is in {place}" + (f"; the key of what went in is {stage.key}." if stage.key else ".")
         )
     ]
     if rows:
@@ -233,12 +236,12 @@ def _sources(run: RecipeRun, outcome: Outcome | None) -> Section:
         place = f"{run.place(outcome.stage)}/result.json"
         for measure in outcome.measures:
             for model, value in measure.values.items():
-                number = format_cell(value, measure.digits)
+                number = _unbroken(value, measure)
                 rows.append(
                     (f"{measure.label}, {model}", number, outcome.stage.name, place, measure.keys[model])
                 )
             if measure.difference is not None:
-                number = format_cell(measure.difference, measure.digits)
+                number = _unbroken(measure.difference, measure)
                 label = f"{measure.label}, last less first"
                 rows.append((label, number, outcome.stage.name, place, measure.difference_key))
     rows += [
@@ -251,6 +254,11 @@ def _sources(run: RecipeRun, outcome: Outcome | None) -> Section:
     )
     table = Table("Every headline number", ("number", "value", "stage", "file", "key in the file"), rows)
     return Section("Where each number comes from", [Paragraph(text), table])
+
+
+def _unbroken(value: Estimate, measure: Measure) -> str:
+    """Return a number whose interval keeps to one line."""
+    return format_cell(value, measure.digits).replace(" to ", "\u00a0to\u00a0")
 
 
 def _repeat(run: RecipeRun) -> Section:

@@ -3,6 +3,7 @@
 import base64
 import html
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -108,7 +109,7 @@ def table_html(table: Table) -> str:
     best = _best_row(table)
     rows = "\n".join(_row(table, row, numeric, number == best) for number, row in enumerate(table.rows))
     caption = escaped(table.caption)
-    shown = "" if table.folded else f"<caption>{caption}</caption>"
+    shown = "" if table.folded else f"<caption><span>{caption}</span></caption>"
     # A group and no region: a page of many tables would have as many landmarks.
     frame = (
         f'<div class="scroll" role="group" tabindex="0" aria-label="{caption}">'
@@ -128,12 +129,13 @@ def figure_html(figure: Figure) -> str:
     else:
         image = f'<img class="paper" src="{_data(figure.picture)}" alt="{escaped(figure.alt)}">'
     caption = f"<figcaption>{escaped(figure.caption)}{source_html(figure.source)}</figcaption>"
-    return f"<figure>{image}{caption}</figure>"
+    return f'<figure><div class="picture">{image}</div>{caption}</figure>'
 
 
 def source_html(source: str) -> str:
-    """Say where numbers are kept, small, or nothing."""
-    return f'<small class="source">{escaped(source)}</small>' if source else ""
+    """Say where numbers are kept, small, or nothing; long paths and keys break at their joints."""
+    text = re.sub(r"(?<=[\w)])([./_]+)(?=\w)", r"\1<wbr>", escaped(source))
+    return f'<small class="source">{text}</small>' if source else ""
 
 
 def _row(table: Table, row: Sequence[Cell], numeric: Sequence[bool], best: bool) -> str:

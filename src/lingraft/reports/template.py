@@ -36,6 +36,7 @@ summary { cursor: pointer; }
 .scroll + .source { margin: -.8rem 0 1.1rem; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 caption { text-align: left; color: var(--quiet); padding-bottom: .4rem; }
+caption span { position: sticky; left: 0; display: inline-block; max-width: min(46rem, 100vw - 2.6rem); }
 th, td { text-align: left; padding: .35rem .9rem .35rem 0; border-bottom: 1px solid var(--line);
   vertical-align: top; }
 thead th { border-bottom: 2px solid var(--line); }
@@ -47,11 +48,17 @@ figure { margin: 1.2rem 0; }
 img { max-width: 100%; height: auto; }
 img.paper { background: #fff; border-radius: 6px; padding: .5rem; }
 figcaption { color: var(--quiet); margin-top: .3rem; max-width: 46rem; }
+@media screen and (max-width: 40rem) {
+  tbody th { min-width: 7.5rem; }
+  /* Pictures keep letters of a readable size, and scroll by themselves. */
+  .picture { overflow-x: auto; }
+  .picture img { max-width: none; width: 34rem; }
+}
 @media screen and (min-width: 72rem) {
   .long .page { max-width: 82rem; padding: 2rem 2rem 4rem; display: grid; column-gap: 2.6rem;
     grid-template-columns: 14.5rem minmax(0, 1fr); grid-template-rows: auto 1fr; }
   .long .page > * { grid-column: 2; }
-  .long nav { grid-column: 1; grid-row: 1 / span 2; align-self: start; position: sticky; top: 0;
+  .long .page > nav { grid-column: 1; grid-row: 1 / span 2; align-self: start; position: sticky; top: 0;
     max-height: 100vh; overflow-y: auto; padding: 1rem .6rem 1rem .3rem; margin-top: -1rem; font-size: .92rem;
     line-height: 1.35; border-right: 1px solid var(--line); }
   .long nav ul { display: block; margin: 0; }

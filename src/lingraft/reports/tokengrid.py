@@ -17,7 +17,7 @@ STYLE = """
 .tokengrid table { border-collapse: separate; border-spacing: 2px; font-size: .84rem; }
 .tokengrid th, .tokengrid td { border-bottom: 0; padding: .1rem .35rem; text-align: center; white-space: nowrap; }
 .tokengrid thead th { min-width: 0; border-bottom: 1px solid var(--line); }
-.tokengrid tbody th { color: var(--quiet); text-align: right; font-variant-numeric: tabular-nums; }
+.tokengrid tbody th { color: var(--quiet); min-width: 0; text-align: right; font-variant-numeric: tabular-nums; }
 .tokengrid .marked { box-shadow: inset 0 -3px 0 var(--link); }
 .tokengrid td { position: relative; border-radius: 3px; max-width: 9rem;
   background: color-mix(in srgb, var(--link) calc(var(--p) * var(--mix)), var(--raised)); }
