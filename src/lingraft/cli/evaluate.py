@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 # Imported for the verbs that they add.
-from lingraft.cli import eval_fidelity, eval_tasks  # noqa: F401
+from lingraft.cli import eval_compare, eval_fidelity, eval_tasks  # noqa: F401
 from lingraft.cli.eval_options import app
 from lingraft.cli.output import JsonOption, print_result, prints_to_stderr
 

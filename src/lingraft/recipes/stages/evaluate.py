@@ -1,0 +1,104 @@
+"""Stage `evaluate`: measure the models before and after, side by side."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from lingraft.recipes.evaluating import run_evaluation
+from lingraft.recipes.evaluating_options import EvaluationOptions
+from lingraft.recipes.evaluating_report import SAMPLES_FILE, evaluation_sections
+from lingraft.recipes.evaluating_summary import evaluation_lines
+from lingraft.recipes.stages.adopting import adopt, opening, seed_of
+from lingraft.recipes.stages.contract import Reference, StageContext, StageKind, StageSettings
+from lingraft.reports.page import Section
+from lingraft.reports.result import RunResult
+
+COMPARISON = "compare"
+"""The run directory of the comparison."""
+
+
+class EvaluateSettings(StageSettings):
+    """What `eval compare` takes."""
+
+    models: dict[str, Annotated[str, Reference("model")]] | None = Field(
+        None,
+        description="Name to model, the one that the others are compared with first. Left out, `before` is the"
+        " recipe's model and `after` the newest one.",
+    )
+    held_out: Annotated[str | None, Reference("text", "held_out")] = Field(
+        None, description="Text in the target language to score."
+    )
+    english_held_out: Annotated[str | None, Reference("text", "english_held_out")] = Field(
+        None, description="English text to score: what has become of the English?"
+    )
+    held_out_bytes: int = Field(64_000, ge=1, description="UTF-8 bytes of each that are scored.")
+    prompts: Annotated[str | None, Reference("pairs", "held_out_pairs")] = Field(
+        None,
+        description="Paired items, or JSON lines with a `prompt` each, to answer. Without them the samples carry on"
+        " beginnings of held-out documents.",
+    )
+    fidelity_prompts: int = Field(
+        32, ge=0, description="Prompts answered to judge in which language the answers are; 0 judges none."
+    )
+    english_prompts: int = Field(
+        8, ge=0, description="English prompts of paired items that are answered, too."
+    )
+    samples: int = Field(8, ge=0, description="Answers of each kind that the report shows side by side.")
+    max_new_tokens: int = Field(64, ge=1, description="Most tokens of an answer.")
+    template: str = Field(
+        "auto",
+        description="How a prompt is put: chat, plain, a Jinja file, or auto (chat where all models have a template).",
+    )
+    batch_size: int = Field(8, ge=1, description="Prompts or full windows at once.")
+    words: Annotated[str | None, Reference("file", "words")] = Field(
+        None, description="Word task (of `pivots words`) whose translation is scored."
+    )
+    word_limit: int | None = Field(None, ge=1, description="Only its first so many words.")
+    tasks: tuple[str, ...] = Field(
+        (), description="Tasks of lm-eval, by name or as YAML files; they need `lingraft[eval]`."
+    )
+    task_limit: int | None = Field(None, ge=1, description="Only so many documents of each task.")
+    text_field: str = Field("text", description="Field of the text in JSON lines and tables.")
+    dtype: Literal["float32", "bfloat16", "float16"] | None = Field(
+        None, description="Type to compute in; by default each checkpoint's."
+    )
+
+
+def run(settings: EvaluateSettings, context: StageContext) -> RunResult:
+    """Measure and compare; see `StageKind.run`."""
+    given = settings.model_dump(exclude={"use", "seed", "models", "prompts", "words"})
+    paths = {"prompts": settings.prompts, "words": settings.words}
+    found = run_evaluation(
+        EvaluationOptions(
+            models=settings.models or {},
+            language=context.language,
+            seed=seed_of(settings, context),
+            **{name: None if path is None else Path(path) for name, path in paths.items()},
+            **given,
+        ),
+        out=context.out / COMPARISON,
+        device=context.device,
+        trust_remote_code=context.trust_remote_code,
+        accept_terms=context.accept_terms,
+        say=context.say,
+    )
+    files = {name: f"{COMPARISON}/{path}" for name, path in found.files.items()}
+    return adopt("evaluate", found, files={"samples": f"{COMPARISON}/{SAMPLES_FILE}", **files})
+
+
+def sections(settings: EvaluateSettings, directory: Path, result: RunResult) -> Sequence[Section]:
+    """Show before and after, with intervals, and what the models write; see `StageKind.sections`."""
+    lines = " ".join(evaluation_lines(result.metrics))
+    found = evaluation_sections(directory / COMPARISON, result)
+    return [opening(lines), *found] if lines else found
+
+
+KIND = StageKind(
+    about="measure before and after, in the language and in English",
+    settings=EvaluateSettings,
+    run=run,
+    sections=sections,
+    outputs={"samples": "file"},
+)
