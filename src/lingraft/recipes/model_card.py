@@ -178,7 +178,8 @@ def _fenced(text: str, language: str) -> str:
 
 
 def _line(text: str) -> str:
-    return " ".join(text.split())
+    """Return text on one line, in which nothing begins an HTML element."""
+    return " ".join(text.split()).replace("<", "&lt;")
 
 
 def _cell(text: str) -> str:

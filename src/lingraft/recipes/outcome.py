@@ -56,6 +56,8 @@ class Measure:
         change = self.difference or Estimate(self.after.value - before.value)
         if change.low is not None and change.high is not None and change.low <= 0 <= change.high:
             return "no difference beyond chance"
+        if self.difference is None and _overlap(before, self.after):
+            return "the intervals overlap"
         if change.value == 0:
             return "unchanged"
         return "better" if (change.value < 0) == (self.better == "lower") else "worse"
@@ -119,6 +121,12 @@ def _measures(stage: StageRun, names: Sequence[str], language: str) -> list[Meas
             one = Measure(name, label, better, values, keys, difference, key, digits)
         measures.append((order, one))
     return [one for _, one in sorted(measures, key=lambda pair: pair[0])]
+
+
+def _overlap(one: Estimate, other: Estimate) -> bool:
+    if one.low is None or one.high is None or other.low is None or other.high is None:
+        return False
+    return one.low <= other.high and other.low <= one.high
 
 
 def _describe(name: str, language: str) -> tuple[int, str, Better, int] | None:
