@@ -69,13 +69,14 @@ class EvaluateSettings(StageSettings):
 def run(settings: EvaluateSettings, context: StageContext) -> RunResult:
     """Measure and compare; see `StageKind.run`."""
     given = settings.model_dump(exclude={"use", "seed", "models", "prompts", "words"})
-    paths = {"prompts": settings.prompts, "words": settings.words}
+    prompts, words = settings.prompts, settings.words
     found = run_evaluation(
         EvaluationOptions(
             models=settings.models or {},
             language=context.language,
             seed=seed_of(settings, context),
-            **{name: None if path is None else Path(path) for name, path in paths.items()},
+            prompts=None if prompts is None else Path(prompts),
+            words=None if words is None else Path(words),
             **given,
         ),
         out=context.out / COMPARISON,
