@@ -39,6 +39,7 @@ def map_sections(
     layers: int | None = None,
     most_bytes: int | None = None,
     pictures: Mapping[str, Picture] | None = None,
+    compared: bool = False,
 ) -> list[Section]:
     """Say what a sweep found.
 
@@ -51,6 +52,7 @@ def map_sections(
         layers: Of the model, for the paper's fixed pair; None: the highest donor layer is the last.
         most_bytes: What single instances may take in the interactive map; None lets the page grow to about 8 MB.
         pictures: What `heatmaps` made of the same maps; None draws them.
+        compared: The page puts the upper bound beside its controls elsewhere, so nothing need be said of that.
 
     Returns:
         Sections for a page: results, a section of heatmaps for each site and donor, the interactive map.
@@ -59,7 +61,7 @@ def map_sections(
         ConfigError: An instance without unpatched answer.
     """
     results: list[Block] = [Paragraph(map_sentence(maps, vanilla)) for maps in keyed.values()]
-    results += [Paragraph(text, warning=True) for text in warnings(keyed, control)]
+    results += [Paragraph(text, warning=True) for text in warnings(keyed, control, compared=compared)]
     if any(maps.known.any() for maps in keyed.values()):
         results.append(Paragraph(_READING))
     results += [
@@ -114,12 +116,15 @@ def map_sentence(maps: LayerMaps, vanilla: Answers) -> str:
     )
 
 
-def warnings(keyed: Mapping[tuple[str, int], LayerMaps], control: str) -> list[str]:
+def warnings(
+    keyed: Mapping[tuple[str, int], LayerMaps], control: str, *, compared: bool = False
+) -> list[str]:
     """What a reader must not overlook.
 
     Args:
         keyed: Maps by site and donor.
         control: Which chance control this run is.
+        compared: The upper bound stands beside its controls elsewhere.
 
     Returns:
         Sentences.
@@ -128,7 +133,7 @@ def warnings(keyed: Mapping[tuple[str, int], LayerMaps], control: str) -> list[s
     said = []
     if control != "none":
         said.append(f"This is a chance control ({control}), not a real sweep: compare it with one.")
-    elif any(maps.known.any() for maps in keyed.values()):
+    elif not compared and any(maps.known.any() for maps in keyed.values()):
         said.append(
             f"The upper bound is a union over {first.pairs:,} tries, each judged with the answer known: it rises by"
             " chance alone, and nobody can reach it by choosing. This page compares it with no control, so it does"

@@ -4,6 +4,7 @@ import contextlib
 import random
 import unicodedata
 from collections import Counter
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -75,12 +76,7 @@ def read_words(
     Raises:
         ConfigError: An unknown language, a missing lexicon, or too few words in it.
     """
-    if language not in WORDS:
-        raise ConfigError(
-            f"no wording for word translation into {language!r}",
-            f"one of {', '.join(sorted(WORDS))}",
-            "write the prompts as a JSONL file of your own",
-        )
+    own, english = wordings(language)
     path = _lexicon_file(directory, language)
     lexicon = _cached(path, path.stat().st_mtime_ns)
     held = _held(directory, path)
@@ -94,7 +90,6 @@ def read_words(
     words = _common_words(lexicon, held, len(lexicon) if limit is None else apart + limit, seed)
     pool, chosen = words[:apart], words[apart:][:limit]
     draw = random.Random(f"{seed} {language}")
-    own, english = WORDS[language], _english(language)
     receivers, donors = [], []
     for word in chosen:
         accepted = lexicon[word]
@@ -103,9 +98,46 @@ def read_words(
         clear = [example for example in fitting if len(lexicon[example]) == 1]
         drawn = draw.sample(clear if len(clear) >= 2 * examples else fitting, min(examples, len(fitting)))
         shown = [(example, lexicon[example][0]) for example in drawn]
-        receivers.append(Row(_prompt(own, shown, word), (), accepted))
-        donors.append(Row(_prompt(english, shown, word), (), accepted))
+        receivers.append(Row(word_prompt(own, shown, word), (), accepted))
+        donors.append(Row(word_prompt(english, shown, word), (), accepted))
     return receivers, donors
+
+
+def wordings(language: str) -> tuple[WordWording, WordWording]:
+    """Return how word translation from English is asked in a language, and how in English.
+
+    Args:
+        language: The language's code, one of `WORDS`.
+
+    Returns:
+        The receiver's wording and the donor's.
+
+    Raises:
+        ConfigError: An unknown language.
+    """
+    if language not in WORDS:
+        raise ConfigError(
+            f"no wording for word translation into {language!r}",
+            f"one of {', '.join(sorted(WORDS))}",
+            "write the prompts as a JSONL file of your own",
+        )
+    name = NAMES[language]
+    return WORDS[language], WordWording(f"Translate from English to {name}.", "English: ", f"{name}: ")
+
+
+def word_prompt(wording: WordWording, shown: Sequence[tuple[str, str]], word: str) -> str:
+    """Ask for a translation: an instruction, example pairs, the word.
+
+    Args:
+        wording: One of `wordings`.
+        shown: English words with their translations.
+        word: English.
+
+    Returns:
+        The text, which the translation continues.
+    """
+    pairs = [f"{wording.english}{first}\n{wording.own}{second}" for first, second in shown]
+    return "\n\n".join([wording.instruction, *pairs, f"{wording.english}{word}\n{wording.own}"]).rstrip()
 
 
 def _common_words(
@@ -134,16 +166,6 @@ def _held(directory: Path, path: Path) -> Counter[str]:
             with contextlib.suppress(ConfigError):
                 held.update(_cached(other, other.stat().st_mtime_ns).keys())
     return held
-
-
-def _prompt(wording: WordWording, shown: list[tuple[str, str]], word: str) -> str:
-    pairs = [f"{wording.english}{first}\n{wording.own}{second}" for first, second in shown]
-    return "\n\n".join([wording.instruction, *pairs, f"{wording.english}{word}\n{wording.own}"]).rstrip()
-
-
-def _english(language: str) -> WordWording:
-    name = NAMES[language]
-    return WordWording(f"Translate from English to {name}.", "English: ", f"{name}: ")
 
 
 def _lexicon_file(directory: Path, language: str) -> Path:

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from lingraft.errors import ConfigError
 from lingraft.files import CONTENT_OF, open_run_directory, replacing, sha256_of
-from lingraft.patching.bounds import bound_verdict, compare_bound, independent_curve, union_curve
+from lingraft.patching.bounds import BoundReport, bound_verdict, compare_bound, independent_curve, union_curve
 from lingraft.patching.choosing import TaskKind, best_pair, coarse_pair, target_first
 from lingraft.patching.map_files import read_answers, read_maps
 from lingraft.patching.map_report import selection_sections
@@ -20,7 +20,7 @@ from lingraft.patching.records import DONORS_FILE, MAP_FILE, SAMPLES_FILE, VANIL
 from lingraft.patching.selection import SelectionLine, selection_table
 from lingraft.patching.unions import Samples, read_samples
 from lingraft.reports.intervals import Estimate
-from lingraft.reports.page import write_page
+from lingraft.reports.page import Section, write_page
 from lingraft.reports.result import InputRevision, RunResult, collect_provenance, read_result, write_result
 
 SAMPLES_CONTROL = "samples"
@@ -71,24 +71,7 @@ def run_selection(
         f"{CONTENT_OF}controls": {name: sha256_of(path / MAP_FILE) for name, path in controls.items()},
     }
     maps = read_maps(run / MAP_FILE, site=site, donor=donor)
-    vanilla = read_answers(run / VANILLA_FILE)
-    donors = read_answers(run / DONORS_FILE, donor=max(0, maps.donor))
-    others = {name: _control(path, maps, name) for name, path in controls.items()}
-    unpatched = {name: read_answers(path / VANILLA_FILE) for name, path in controls.items()}
-    lines = selection_table(
-        maps, vanilla, donors, controls=others, folds=folds, seed=seed, task_kind=task_kind
-    )
-    tries: dict[str, LayerMaps | Samples] = {**others}
-    curves = {"layer pairs": union_curve(maps, seed=seed)}
-    curves |= {name: union_curve(control, seed=seed) for name, control in others.items()}
-    if (run / SAMPLES_FILE).exists():
-        drawn = read_samples(run / SAMPLES_FILE)
-        tries[SAMPLES_CONTROL] = drawn
-        curves[SAMPLES_CONTROL] = union_curve(drawn, seed=seed)
-        if drawn.correct.shape[1] < maps.pairs:
-            name = f"{SAMPLES_CONTROL}, at each instance's rate"
-            curves[name] = independent_curve(drawn, sorted(curves["layer pairs"]), seed=seed)
-    bound = compare_bound(maps, tries, vanilla=vanilla, control_vanilla=unpatched, seed=seed)
+    lines, bound, curves = _weigh(run, maps, controls, folds=folds, seed=seed, task_kind=task_kind)
     open_run_directory(out, options)
     _write_table(out / "selection.parquet", lines)
     result = RunResult(
@@ -100,6 +83,9 @@ def run_selection(
             "bound": _plain(asdict(bound)),
             "methods": [_plain(asdict(line)) for line in lines],
             "settings": inference_settings(maps, task_kind),
+            "task_kind": task_kind,
+            "folds": folds,
+            "seed": seed,
         },
         counts={"instances": {"judged": int(maps.known.sum()), "unknown": int((~maps.known).sum())}},
         inputs=tuple(
@@ -119,6 +105,56 @@ def run_selection(
     )
     write_result(out, result)
     return result, lines
+
+
+def kept_choice_sections(directory: Path, run: Path, controls: Mapping[str, Path]) -> list[Section]:
+    """Lay out the page of a finished selection, from it and the sweeps that it read.
+
+    Args:
+        directory: Of the selection.
+        run: Of the sweep.
+        controls: By name, of the controls' sweeps.
+
+    Returns:
+        The sections.
+
+    Raises:
+        ConfigError: One of them is not finished.
+    """
+    metrics = read_result(directory).metrics
+    maps = read_maps(run / MAP_FILE, site=metrics["site"], donor=metrics["donor"])
+    given = {name: metrics[name] for name in ("folds", "seed", "task_kind")}
+    return selection_sections(*_weigh(run, maps, controls, **given))
+
+
+def _weigh(
+    run: Path,
+    maps: LayerMaps,
+    controls: Mapping[str, Path],
+    *,
+    folds: int,
+    seed: int,
+    task_kind: TaskKind,
+) -> tuple[list[SelectionLine], BoundReport, dict[str, dict[int, Estimate]]]:
+    """Score all ways to choose, put the bound beside its controls, and count what so many tries give."""
+    vanilla = read_answers(run / VANILLA_FILE)
+    donors = read_answers(run / DONORS_FILE, donor=max(0, maps.donor))
+    others = {name: _control(path, maps, name) for name, path in controls.items()}
+    unpatched = {name: read_answers(path / VANILLA_FILE) for name, path in controls.items()}
+    lines = selection_table(
+        maps, vanilla, donors, controls=others, folds=folds, seed=seed, task_kind=task_kind
+    )
+    tries: dict[str, LayerMaps | Samples] = {**others}
+    curves = {"layer pairs": union_curve(maps, seed=seed)}
+    curves |= {name: union_curve(control, seed=seed) for name, control in others.items()}
+    if (run / SAMPLES_FILE).exists():
+        drawn = read_samples(run / SAMPLES_FILE)
+        tries[SAMPLES_CONTROL] = drawn
+        curves[SAMPLES_CONTROL] = union_curve(drawn, seed=seed)
+        if drawn.correct.shape[1] < maps.pairs:
+            name = f"{SAMPLES_CONTROL}, at each instance's rate"
+            curves[name] = independent_curve(drawn, sorted(curves["layer pairs"]), seed=seed)
+    return lines, compare_bound(maps, tries, vanilla=vanilla, control_vanilla=unpatched, seed=seed), curves
 
 
 def inference_settings(maps: LayerMaps, task_kind: TaskKind) -> dict[str, Any]:

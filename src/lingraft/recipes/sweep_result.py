@@ -1,5 +1,6 @@
 """What a finished sweep says: numbers, pictures and the page, from its tables."""
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from lingraft.files import replacing
+from lingraft.files import replacing, write_json
 from lingraft.patching.bounds import upper_bound
 from lingraft.patching.choosing import best_pair
 from lingraft.patching.instances import Instance
@@ -18,9 +19,11 @@ from lingraft.patching.maps import Answers, LayerMaps
 from lingraft.patching.plan import SweepCost
 from lingraft.patching.records import DONORS_FILE, MAP_FILE, SAMPLES_FILE, VANILLA_FILE
 from lingraft.reports.intervals import mean_interval
-from lingraft.reports.page import write_page
-from lingraft.reports.result import InputRevision, RunResult, collect_provenance, write_result
+from lingraft.reports.page import Section, write_page
+from lingraft.reports.result import InputRevision, RunResult, collect_provenance, read_result, write_result
 
+TEXTS_FILE = "texts.json"
+"""What the numbers of answers mean, by instance."""
 Keyed = Mapping[tuple[str, int], LayerMaps]
 
 
@@ -59,17 +62,14 @@ def write_sweep_result(
     Raises:
         OutputError: The disk is full, or the directory cannot be written.
     """
-    keyed = {
-        (site, donor): read_maps(out / MAP_FILE, site=site, donor=donor)
-        for site, donor in map_keys(out / MAP_FILE)
-    }
-    vanilla = read_answers(out / VANILLA_FILE)
-    # Another instance's donor answers another question.
-    donors = None if control == "shuffled" else read_answers(out / DONORS_FILE, donor=0)
-    files = {"map": MAP_FILE, "vanilla": VANILLA_FILE, "donors": DONORS_FILE, "report": "report.html"}
+    keyed, vanilla, donors = _read_kept(out, control)
+    files = {"map": MAP_FILE, "vanilla": VANILLA_FILE, "donors": DONORS_FILE, "texts": TEXTS_FILE}
+    files["report"] = "report.html"
     if (out / SAMPLES_FILE).exists():
         files["samples"] = SAMPLES_FILE
     tables = (MAP_FILE, VANILLA_FILE, DONORS_FILE)
+    texts = answer_texts([out / name for name in tables], instances, tokenizer)
+    write_json(out / TEXTS_FILE, texts)
     pictures = heatmaps(keyed, vanilla, layers=layers)
     for name, picture in pictures.items():
         with replacing(out / f"{name}.png") as temporary:
@@ -80,6 +80,7 @@ def write_sweep_result(
         metrics={
             "score": score,
             "control": control,
+            "layers": layers,
             "accuracy": sweep_metrics(keyed, vanilla, donors),
             "cost": cost.as_json(),
             "seconds": round(seconds, 3),
@@ -96,7 +97,7 @@ def write_sweep_result(
             keyed,
             vanilla,
             donors,
-            texts=answer_texts([out / name for name in tables], instances, tokenizer),
+            texts=texts,
             control=control,
             layers=layers,
             pictures=pictures,
@@ -107,6 +108,41 @@ def write_sweep_result(
     )
     write_result(out, result)
     return result
+
+
+def kept_sweep_sections(directory: Path, *, compared: bool = False) -> list[Section]:
+    """Lay out the page of a finished sweep from what it left.
+
+    Args:
+        directory: The run directory.
+        compared: The page puts the upper bound beside its controls elsewhere.
+
+    Returns:
+        What `map_sections` gives.
+
+    Raises:
+        ConfigError: It holds no finished sweep.
+    """
+    metrics = read_result(directory).metrics
+    texts = json.loads((directory / TEXTS_FILE).read_text(encoding="utf-8"))
+    return map_sections(
+        *_read_kept(directory, metrics["control"]),
+        texts={name: {int(label): text for label, text in said.items()} for name, said in texts.items()},
+        control=metrics["control"],
+        layers=metrics["layers"],
+        compared=compared,
+    )
+
+
+def _read_kept(out: Path, control: str) -> tuple[Keyed, Answers, Answers | None]:
+    """Return maps by site and donor, unpatched answers, and the first donor's own."""
+    keyed = {
+        (site, donor): read_maps(out / MAP_FILE, site=site, donor=donor)
+        for site, donor in map_keys(out / MAP_FILE)
+    }
+    # Another instance's donor answers another question.
+    donors = None if control == "shuffled" else read_answers(out / DONORS_FILE, donor=0)
+    return keyed, read_answers(out / VANILLA_FILE), donors
 
 
 def sweep_metrics(keyed: Keyed, vanilla: Answers, donors: Answers | None) -> dict[str, Any]:
