@@ -55,7 +55,7 @@ class TestOutcome:
         assert target.before == Estimate(2.513, 2.413, 2.613) and target.after.value == 1.672
         assert target.keys["adapted"] == "metrics.models.adapted.target.bits_per_byte"
         assert target.difference.value == pytest.approx(-0.841)
-        assert target.difference_key == "metrics.differences.target"
+        assert target.difference_key == "metrics.differences.adapted.target"
         assert (target.verdict(), english.verdict(), tokens.verdict()) == ("better", "worse", "better")
         # The difference of bits per byte is none of the tokens'.
         assert tokens.difference is None
@@ -149,7 +149,7 @@ class TestPage:
         plain = text.replace("<wbr>", "")
         assert "stages/measure-0123abcd/result.json: metrics.models.adapted.target.bits_per_byte" in plain
         assert "From stages/graft-0123abcd/result.json: metrics.tokens_per_word.before" in plain
-        assert "<td>metrics.differences.english</td>" in text
+        assert "<td>metrics.differences.adapted.english</td>" in text
         assert "Became worse: Bits per byte, English" in text
         assert "Apache-2.0" in text and UNKNOWN in text
         assert "lingraft run basque.yaml --out &#x27;runs/basque one&#x27;" in text
@@ -236,7 +236,7 @@ class TestCompare:
             ("graft", True),
             ("measure", False),
         ]
-        assert [value.value for value in found.numbers["measure", "metrics.differences.target"]] == [
+        assert [value.value for value in found.numbers["measure", "metrics.differences.adapted.target"]] == [
             pytest.approx(-0.841),
             pytest.approx(-0.613),
         ]

@@ -9,7 +9,9 @@ from lingraft.reports.page import Command, Figure, Paragraph, SampleRow, Samples
 from lingraft.reports.result import InputRevision, RunResult, collect_provenance, write_result
 from lingraft.reports.tokengrid import TokenCell, TokenGrid
 
-LONG = "Zergatik da itsasoa gazia? Ibaiek lurretik gatza eramaten dute itsasora, eta ura lurruntzen denean. " * 6
+LONG = (
+    "Zergatik da itsasoa gazia? Ibaiek lurretik gatza eramaten dute itsasora, eta ura lurruntzen denean. " * 6
+)
 ARABIC = "لماذا البحر مالح؟"
 
 
@@ -32,9 +34,13 @@ def evaluate_metrics(target=1.672, english=1.151):
             "adapted": scores(target, english, 25087, 0.875),
         },
         "differences": {
-            "target": estimate(target - 2.513, 0.06),
-            "english": estimate(english - 1.043, 0.02),
+            "adapted": {
+                "target": estimate(target - 2.513, 0.06),
+                "english": estimate(english - 1.043, 0.02),
+                "fidelity": estimate(0.75, 0.1),
+            }
         },
+        "baseline": "source model",
     }
 
 
@@ -72,7 +78,9 @@ def token_grid():
     columns = ["Basque", ":", "etxea", "English", ":"]
     cells = [
         [
-            TokenCell([(words[(row + place) % 4], 0.6 - 0.1 * ((row + place) % 4)), ("the", 0.1)], row % 4 - 1)
+            TokenCell(
+                [(words[(row + place) % 4], 0.6 - 0.1 * ((row + place) % 4)), ("the", 0.1)], row % 4 - 1
+            )
             for place in range(len(columns))
         ]
         for row in range(8)
@@ -136,7 +144,9 @@ METRICS = {
 }
 
 
-def make_run(directory, *, target=1.672, english=1.151, language="eu", stages=None, seed=0, title="Basque & <b>"):
+def make_run(
+    directory, *, target=1.672, english=1.151, language="eu", stages=None, seed=0, title="Basque & <b>"
+):
     """Write a run into `directory` and return it."""
     done = []
     names = stages or (("look", "diagnose"), ("graft", "vocabulary"), ("measure", "evaluate"))
@@ -148,7 +158,9 @@ def make_run(directory, *, target=1.672, english=1.151, language="eu", stages=No
             metrics=evaluate_metrics(target, english) if kind == "evaluate" else METRICS[kind],
             counts={"tokens": {"copied": 4203, "made": 5034}} if kind == "vocabulary" else {},
             inputs=(
-                InputRevision(role="model", reference="smollm2-135m-instruct", revision="sha256:0123456789abcdef"),
+                InputRevision(
+                    role="model", reference="smollm2-135m-instruct", revision="sha256:0123456789abcdef"
+                ),
                 InputRevision(role="corpus", reference="my texts/größe.txt", revision="sha256:ff"),
             ),
             seeds={"seed": seed},
@@ -160,9 +172,10 @@ def make_run(directory, *, target=1.672, english=1.151, language="eu", stages=No
             StageRun(
                 name=name,
                 kind=kind,
-                about={"diagnose": "look at the model", "vocabulary": "give it the language's vocabulary"}.get(
-                    kind, "measure before and after"
-                ),
+                about={
+                    "diagnose": "look at the model",
+                    "vocabulary": "give it the language's vocabulary",
+                }.get(kind, "measure before and after"),
                 key=f"{name}-key-{target if kind == 'evaluate' else ''}",
                 directory=place,
                 result=result,

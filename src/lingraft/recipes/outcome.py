@@ -96,31 +96,66 @@ def outcome_of(run: RecipeRun) -> Outcome | None:
     return None
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """How to show a measure: its name, which way is better, digits, and its key in `differences`."""
+
+    label: str
+    better: Better = ""
+    digits: int = 3
+    difference: str = ""
+
+
+def _known(language: str) -> dict[str, _Known]:
+    """Return the measures that `evaluate` makes, the most telling first."""
+    return {
+        "target.bits_per_byte": _Known(f"Bits per byte, {language}", "lower", 3, "target"),
+        "english.bits_per_byte": _Known("Bits per byte, English", "lower", 3, "english"),
+        "fidelity.line_pass_rate": _Known(f"Share of answers in {language}", "higher", 2, "fidelity"),
+        "words.score": _Known("Word translation score", "higher", 3, "words"),
+        "english_fidelity.line_pass_rate": _Known(
+            "Share of English prompts answered in English", "higher", 2, "english_fidelity"
+        ),
+        "target.tokens": _Known(f"Tokens for the same {language} text", "lower", 0),
+        "fidelity.word_pass_rate": _Known(
+            f"Share of the answers in {language} without a foreign word", "higher", 2
+        ),
+    }
+
+
 def _measures(stage: StageRun, names: Sequence[str], language: str) -> list[Measure]:
     found: dict[str, dict[str, tuple[str, Estimate]]] = {}
     flat = number_keys(stage.result)
     for model in names:
         head = f"metrics.models.{model}."
         for key, value in flat.items():
-            estimate = value if isinstance(value, Estimate) else as_estimate(value)
+            estimate = as_estimate(value) if not isinstance(value, Estimate) else value
             if key.startswith(head) and estimate is not None:
                 found.setdefault(key.removeprefix(head), {})[model] = (key, estimate)
+    known = _known(language_name(language) if language else "target language")
+    others = [name for name, by_model in found.items() if name not in known and _bounded(by_model)]
     measures = []
-    for name, by_model in found.items():
-        known = _describe(name, language_name(language) if language else "target language")
-        bounded = any(estimate.low is not None for _, estimate in by_model.values())
-        if known is None and not bounded:
-            continue
-        order, label, better, digits = known or (50, name.replace(".", ": ").replace("_", " "), "", 3)
-        difference, key = _difference(stage.result.metrics, names[-1], name)
-        values = {model: pair[1] for model, pair in by_model.items()}
-        keys = {model: pair[0] for model, pair in by_model.items()}
-        both = names[0] in values and names[-1] in values and len(names) > 1
-        one = Measure(name, label, better, values, keys, digits=digits)
-        if both and difference is not None:
-            one = Measure(name, label, better, values, keys, difference, key, digits)
-        measures.append((order, one))
-    return [one for _, one in sorted(measures, key=lambda pair: pair[0])]
+    for name in [*(name for name in known if name in found), *others]:
+        about = known.get(name, _Known(name.replace(".", ": ").replace("_", " ")))
+        difference, key = _difference(stage.result.metrics, names[-1], about.difference)
+        measures.append(
+            Measure(
+                name=name,
+                label=about.label,
+                better=about.better,
+                values={model: pair[1] for model, pair in found[name].items()},
+                keys={model: pair[0] for model, pair in found[name].items()},
+                difference=difference,
+                difference_key=key,
+                digits=about.digits,
+            )
+        )
+    return measures
+
+
+def _bounded(by_model: Mapping[str, tuple[str, Estimate]]) -> bool:
+    """Say whether something has an interval: numbers without one are no measures, but settings or sizes."""
+    return any(estimate.low is not None for _, estimate in by_model.values())
 
 
 def _overlap(one: Estimate, other: Estimate) -> bool:
@@ -129,33 +164,9 @@ def _overlap(one: Estimate, other: Estimate) -> bool:
     return one.low <= other.high and other.low <= one.high
 
 
-def _describe(name: str, language: str) -> tuple[int, str, Better, int] | None:
-    """Return place in the order, label, which way is better, and digits of what is known."""
-    known: dict[str, tuple[int, str, Better, int]] = {
-        "target.bits_per_byte": (0, f"Bits per byte, {language}", "lower", 3),
-        "english.bits_per_byte": (1, "Bits per byte, English", "lower", 3),
-        "fidelity": (2, f"Answers in {language}, share", "higher", 2),
-        "fidelity.line_pass_rate": (2, f"Answers in {language}, share by lines", "higher", 2),
-        "fidelity.word_pass_rate": (6, f"of those without a foreign word, share in {language}", "higher", 2),
-        "english_fidelity": (4, "English questions answered in English, share", "higher", 2),
-        "words": (3, "Word translation score", "higher", 3),
-        "target.tokens": (5, f"Tokens for the same {language} text", "lower", 0),
-    }
-    return known.get(name)
-
-
 def _difference(metrics: Mapping[str, Any], model: str, name: str) -> tuple[Estimate | None, str]:
-    """Look a measure's difference up, whether it is kept by model or for the last one alone."""
+    """Return the paired difference of a model to the first, with its key; none has one from itself."""
     kept = metrics.get("differences")
-    side, _, quantity = name.partition(".")
-    paths: list[tuple[str, ...]] = [(model, name), (name,), (model, *name.split(".")), tuple(name.split("."))]
-    if quantity in {"", "bits_per_byte"}:
-        paths += [(model, side), (side,)]
-    for path in paths:
-        value: Any = kept
-        for step in path:
-            value = value.get(step) if isinstance(value, Mapping) else None
-        estimate = as_estimate(value)
-        if estimate is not None and estimate.low is not None:
-            return estimate, ".".join(("metrics.differences", *path))
-    return None, ""
+    changes = kept.get(model) if isinstance(kept, Mapping) else None
+    value = changes.get(name) if isinstance(changes, Mapping) else None
+    return as_estimate(value), f"metrics.differences.{model}.{name}" if value is not None else ""
