@@ -126,6 +126,7 @@ def resolve_settings(planned: PlannedStage, by_name: Mapping[str, PlannedStage],
     values = {
         field: replace_texts(value, lambda text: _resolved(text, by_name, store))
         for field, value in stage.filled.items()
+        if value is not None
     }
     shaped = {
         field: (value,) if _is_tuple(stage, field) and isinstance(value, str) else value

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from lingraft.reports.page import Section
 from lingraft.reports.result import RunResult
@@ -46,6 +46,20 @@ class StageSettings(BaseModel):
 
     use: str = Field("", description="Kind of the stage; left out, the stage's name is its kind.")
     seed: int | None = Field(None, ge=0, description="Seeds every draw; by default the recipe's seed.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _single_values(cls, given: Any) -> Any:
+        """Take one text where a list of them is meant: `corpus: text.txt`."""
+        if not isinstance(given, dict):
+            return given
+        fields = cls.model_fields
+        return {
+            name: (value,)
+            if isinstance(value, str) and name in fields and "tuple[" in str(fields[name].annotation)
+            else value
+            for name, value in given.items()
+        }
 
 
 @dataclass(frozen=True, slots=True)

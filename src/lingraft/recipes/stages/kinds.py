@@ -1,5 +1,26 @@
 """Every kind of stage, by its name in a recipe."""
 
+from lingraft.recipes.stages import (
+    evaluate,
+    merge,
+    pairs,
+    patching,
+    preference,
+    pretrain,
+    select,
+    translate,
+    vocabulary,
+)
 from lingraft.recipes.stages.contract import StageKind
 
-STAGES: dict[str, StageKind] = {}
+STAGES: dict[str, StageKind] = {
+    "vocabulary": vocabulary.KIND,
+    "select": select.KIND,
+    "pretrain": pretrain.KIND,
+    "translate": translate.KIND,
+    "pairs": pairs.KIND,
+    "preference": preference.KIND,
+    "merge": merge.KIND,
+    "patching": patching.KIND,
+    "evaluate": evaluate.KIND,
+}

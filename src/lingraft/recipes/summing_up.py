@@ -1,0 +1,81 @@
+"""A run in five lines: what became of the language and of English, and what the other stages found."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from lingraft.recipes.recipe_run import RecipeRun, StageRun
+from lingraft.recipes.running import REPORT_FILE
+
+MOST_LINES = 5
+
+
+def summary_lines(run: RecipeRun) -> list[str]:
+    """Sum a run up.
+
+    Args:
+        run: The run.
+
+    Returns:
+        At most five lines, and where the report is.
+    """
+    last: dict[str, StageRun] = {stage.kind: stage for stage in run.stages}
+    # What was asked for first, and the same kind of stage once: its last.
+    found = [line for kind, say in _SAID.items() if kind in last for line in say(last[kind].result.metrics)]
+    minutes = sum(stage.seconds for stage in run.stages) / 60
+    return [
+        *found[:MOST_LINES],
+        f"{len(run.stages)} stages, {minutes:.1f} minutes; report: {run.directory / REPORT_FILE}",
+    ]
+
+
+def _evaluated(metrics: Mapping[str, Any]) -> Iterator[str]:
+    """Say the numbers of the first and the last model."""
+    models: Mapping[str, Any] = metrics.get("models", {})
+    if len(models) < 2:
+        return
+    (first, before), *_, (last, after) = models.items()
+    if before.get("target") and after.get("target"):
+        cells = [
+            f"{side} {before[key]['bits_per_byte']:.2f} -> {after[key]['bits_per_byte']:.2f}"
+            for key, side in (("target", "the language"), ("english", "English"))
+            if before.get(key) and after.get(key)
+        ]
+        yield f"bits per byte, {first} -> {last}: {'; '.join(cells)}"
+    rates = [(models[name].get("fidelity") or {}).get("line_pass_rate") for name in (first, last)]
+    shares = [f"{100 * rate['value']:.0f} %" for rate in rates if rate]
+    if len(shares) == 2:
+        yield f"answers in the language: {' -> '.join(shares)}"
+
+
+def _vocabulary(metrics: Mapping[str, Any]) -> Iterator[str]:
+    fertility = (metrics.get("inspection") or {}).get("fertility")
+    if fertility:
+        before, after = (fertility[name]["tokens_per_word"] for name in ("before", "after"))
+        yield f"a word takes {before:.2f} -> {after:.2f} tokens ({metrics['method']})"
+
+
+def _selected(metrics: Mapping[str, Any]) -> Iterator[str]:
+    shares = {row["name"]: row["pivot_share"]["value"] for row in metrics.get("sets", ())}
+    if {"selected", "random"} <= shares.keys():
+        yield (
+            f"pivots in the chosen documents: {100 * shares['selected']:.1f} % of tokens,"
+            f" {100 * shares['random']:.1f} % at random"
+        )
+
+
+def _patched(metrics: Mapping[str, Any]) -> Iterator[str]:
+    bound, control = metrics.get("upper_bound"), metrics.get("upper_bound_of_controls")
+    if bound is not None and control:
+        name, value = max(control.items(), key=lambda item: item[1])
+        plain = metrics.get("unpatched")
+        beside = "" if plain is None else f", {100 * plain:.0f} % unpatched"
+        yield f"right by some transplant: {100 * bound:.0f} %; by {name} donors: {100 * value:.0f} %{beside}"
+
+
+_SAID: Mapping[str, Callable[[Mapping[str, Any]], Iterator[str]]] = {
+    "evaluate": _evaluated,
+    "vocabulary": _vocabulary,
+    "select": _selected,
+    "patching": _patched,
+}
+"""What each kind of stage has to say, the most asked for first."""
