@@ -1,15 +1,20 @@
 """Drives a headless Chromium by the DevTools protocol over its pipe: no port, no websocket, no library."""
 
+import base64
 import contextlib
+import fcntl
 import json
 import os
 import select
 import shutil
 import subprocess
+import sys
 import time
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 LIMIT = 30
+# Chromium reads from 3 and writes to 4.
+START = "from os import *; from sys import argv; dup2(int(argv[1]), 3); dup2(int(argv[2]), 4); execv(argv[3], argv[3:])"
 KEYS = {
     "ArrowUp": 38,
     "ArrowDown": 40,
@@ -54,19 +59,21 @@ class Browser:
             *(["--no-sandbox"] if os.geteuid() == 0 else []),
             "about:blank",
         ]
-        # Chromium reads from 3 and writes to 4; a shell puts the pipes there without code between fork and exec.
-        shell = f'exec "$@" 3<&{to_browser} 4>&{from_browser}'
+        # Above 9, so that neither is in the way of the other.
+        ends = [fcntl.fcntl(one, fcntl.F_DUPFD_CLOEXEC, 10) for one in (to_browser, from_browser)]
+        os.close(to_browser)
+        os.close(from_browser)
         self._process = subprocess.Popen(
-            ["sh", "-c", shell, "sh", *command],
-            pass_fds=(to_browser, from_browser),
+            [sys.executable, "-S", "-c", START, *map(str, ends), *command],
+            pass_fds=ends,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
             env={**os.environ, "HOME": str(profile)},
         )
-        os.close(to_browser)
-        os.close(from_browser)
+        for one in ends:
+            os.close(one)
         self._buffer, self._number, self._session = b"", 0, None
         self.events = []
         targets = self.call("Target.getTargets")["targetInfos"]
@@ -177,7 +184,8 @@ class Browser:
         urls = [
             event["params"]["request"]["url"]
             for event in self.events
-            if event.get("method") == "Network.requestWillBeSent" and event["params"].get("type") != "Document"
+            if event.get("method") == "Network.requestWillBeSent"
+            and event["params"].get("type") != "Document"
         ]
         return [url for url in urls if not url.startswith("data:")]
 
@@ -196,8 +204,6 @@ class Browser:
 
     def screenshot(self, path, clip=None):
         """Write a PNG of the whole page, or of a part `(x, y, width, height)`."""
-        import base64
-
         if clip is None:
             clip = (0, 0, *self.run("[innerWidth, document.documentElement.scrollHeight]"))
         area = dict(zip(("x", "y", "width", "height"), clip, strict=True), scale=1)

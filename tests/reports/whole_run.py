@@ -79,7 +79,7 @@ def token_grid():
     cells = [
         [
             TokenCell(
-                [(words[(row + place) % 4], 0.6 - 0.1 * ((row + place) % 4)), ("the", 0.1)], row % 4 - 1
+                [(words[(row + place) % 4], 0.98 - 0.2 * ((row + place) % 4)), ("the", 0.1)], row % 4 - 1
             )
             for place in range(len(columns))
         ]
