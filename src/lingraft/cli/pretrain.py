@@ -41,7 +41,8 @@ def pretrain(
         list[str] | None, typer.Option(help="English text to mix in, so that English is kept.")
     ] = None,
     english_share: Annotated[
-        float | None, typer.Option(help="Share of the blocks that is English (default 0.2 with --english; 0 is none).")
+        float | None,
+        typer.Option(help="Share of the blocks that is English (default 0.2 with --english; 0 is none)."),
     ] = None,
     english_held_out: Annotated[str | None, typer.Option(help="English text to measure on.")] = None,
     held_out_bytes: Annotated[
@@ -75,7 +76,7 @@ def pretrain(
         typer.Option(help="Of training; bfloat16 has float32 masters of the weights."),
     ] = "bfloat16",
     save_every: Annotated[
-        int | None, typer.Option(help="Steps between checkpoints (default: a tenth of them).", min=1)
+        int | None, typer.Option(help="Steps between checkpoints (default: a tenth, at least 25).", min=1)
     ] = None,
     track: Annotated[
         list[str] | None, typer.Option(help="A tracker that transformers knows: tensorboard, wandb, ...")

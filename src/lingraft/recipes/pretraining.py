@@ -34,6 +34,8 @@ from lingraft.training.trainer import require_accelerate
 Say = Callable[[str], None]
 TRAINING = "training"
 """Directory with the checkpoints of a training that is not finished."""
+FEWEST_STEPS = 25
+"""Steps between checkpoints at least, where the user names none: writing one takes as long as several steps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,7 @@ def run_pretraining(
             result.json, a picture and report.html; packed text and checkpoints of the training only until it is done.
         device: Where to train.
         gradient_accumulation: Pieces that a process's share of a batch is computed in; changes memory, not the result.
-        save_every: Steps between checkpoints; None takes a tenth of the training.
+        save_every: Steps between checkpoints; None takes a tenth of the training, `FEWEST_STEPS` at least.
         trackers: Trackers that Trainer knows.
         trust_remote_code: Run Python code that a model carries.
         accept_terms: Accept the terms of catalogued models.
@@ -174,7 +176,7 @@ def _train(
         body_after=plan.body_after,
         precision=plan.precision,
         seed=plan.seed,
-        save_every=running.save_every or max(1, steps // 10),
+        save_every=running.save_every or max(FEWEST_STEPS, steps // 10),
         evaluate_at=sorted({steps * part // times for part in range(times + 1)}) if held_out else (),
         evaluate=evaluate if held_out else None,
         order=texts.order(steps * plan.batch_size, options.share, options.seed),
