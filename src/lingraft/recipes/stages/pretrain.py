@@ -75,7 +75,7 @@ class PretrainSettings(StageSettings):
     save_every: int | None = Field(
         None,
         ge=1,
-        description="Steps between checkpoints: what a killed run loses at most. Left out, a tenth of them, at least 25.",
+        description="Steps between checkpoints: what a killed run loses at most. Left out, a tenth, at least 25.",
     )
     track: tuple[str, ...] = Field(
         (), description="Trackers that transformers knows: tensorboard, wandb, ..."
