@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -188,8 +188,10 @@ def _told(value: Any) -> str:
 
 def _measures(runs: Sequence[RecipeRun]) -> dict[str, list[Measure | None]]:
     found: dict[str, list[Measure | None]] = {}
+    several = len({run.language for run in runs}) > 1
     for place, run in enumerate(runs):
-        outcome = outcome_of(run)
+        # Where the languages differ, each is "the target language".
+        outcome = outcome_of(replace(run, language="") if several else run)
         for measure in outcome.measures if outcome is not None else ():
             found.setdefault(measure.name, [None] * len(runs))[place] = measure
     return found
@@ -230,7 +232,7 @@ def _warnings(runs: Sequence[RecipeRun]) -> list[str]:
     missing = [run.directory.name for run, one in zip(runs, outcomes, strict=True) if one is None]
     if missing:
         warnings.append(
-            f"Nothing was measured before and after in {', '.join(missing)}: no `evaluate` stage."
+            f"Nothing was measured before and after in {', '.join(missing)}: no evaluate stage."
         )
     texts = {_measured_on(one.stage) for one in outcomes if one is not None}
     if len(texts) > 1:

@@ -55,6 +55,7 @@ def comparison_lines(comparison: RunComparison) -> list[str]:
     if more > 0:
         lines.append(f"... and {more} more; --out DIR writes a page with all of them")
     stages = [[row.name, *_stage_cells(row), "same" if row.shared else ""] for row in comparison.stages]
+    stages = [[cell.replace("\u00a0", " ") for cell in row] for row in stages]
     return [*lines, "", *_aligned(["stage (key, time)", *names, ""], stages)]
 
 
@@ -114,7 +115,7 @@ def _came_out(comparison: RunComparison) -> Section:
     if not rows:
         return Section("What came out", [*blocks, Paragraph("Nothing was measured in these runs.")])
     caption = "Before and after, and the change where it was measured on the same documents; 95 % intervals"
-    source = "From the last `evaluate` stage of each run (result.json: metrics.models, metrics.differences)"
+    source = "From the last evaluate stage of each run (result.json: metrics.models, metrics.differences)"
     blocks.append(Table(caption, ("measure", *comparison.names), rows, source=source))
     series = {}
     for name, found in comparison.measures.items():
@@ -133,8 +134,7 @@ def _came_out(comparison: RunComparison) -> Section:
 
 
 def _label(found: Sequence[Measure | None]) -> str:
-    """Return what was measured; runs in several languages measured several things."""
-    return " / ".join(dict.fromkeys(measure.label for measure in found if measure is not None))
+    return next(measure.label for measure in found if measure is not None)
 
 
 def _recipes(comparison: RunComparison) -> Section:
@@ -173,7 +173,7 @@ def _numbers(comparison: RunComparison) -> Section:
 
 def _stage_cells(row: StageRow) -> list[str]:
     return [
-        "–" if key is None else f"{key[:SHORT_KEY]}, {duration(seconds or 0)}"
+        "–" if key is None else f"{key[:SHORT_KEY]}, {duration(seconds or 0)}".replace(" ", "\u00a0")
         for key, seconds in zip(row.keys, row.seconds, strict=True)
     ]
 

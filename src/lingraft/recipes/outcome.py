@@ -116,7 +116,7 @@ def _known(language: str) -> dict[str, _Known]:
         "english_fidelity.line_pass_rate": _Known(
             "Share of English prompts answered in English", "higher", 2, "english_fidelity"
         ),
-        "target.tokens": _Known(f"Tokens for the same {language} text", "lower", 0),
+        "target.tokens": _Known(f"Tokens for the same text, {language}", "lower", 0),
         "fidelity.word_pass_rate": _Known(
             f"Share of the answers in {language} without a foreign word", "higher", 2
         ),
@@ -132,7 +132,7 @@ def _measures(stage: StageRun, names: Sequence[str], language: str) -> list[Meas
             estimate = as_estimate(value) if not isinstance(value, Estimate) else value
             if key.startswith(head) and estimate is not None:
                 found.setdefault(key.removeprefix(head), {})[model] = (key, estimate)
-    known = _known(language_name(language) if language else "target language")
+    known = _known(language_name(language) if language else "the target language")
     others = [name for name, by_model in found.items() if name not in known and _bounded(by_model)]
     measures = []
     for name in [*(name for name in known if name in found), *others]:

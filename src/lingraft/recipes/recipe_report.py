@@ -100,7 +100,7 @@ def _sentence(measure: Measure) -> str:
 def _came_out(run: RecipeRun, outcome: Outcome | None) -> Section:
     if outcome is None:
         text = (
-            "This recipe has no `evaluate` stage, so no models were measured before and after on the same"
+            "This recipe has no evaluate stage, so no models were measured before and after on the same"
             " text; what each stage found stands in its own part."
         )
         return Section("What came out", [Paragraph(text)])
