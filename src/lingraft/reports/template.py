@@ -67,7 +67,8 @@ figcaption { color: var(--quiet); margin-top: .3rem; max-width: 46rem; }
   .long nav a:hover { text-decoration: underline; }
   .long main > section:first-child > h2 { margin-top: 1.2rem; }
 }
-@media print { .page { max-width: none; padding: 0; } .scroll { overflow: visible; font-size: .85rem; } nav, .skip { display: none; }
+@media print { .page { max-width: none; padding: 0; } nav, .skip { display: none; }
+  .scroll { overflow: visible; font-size: .85rem; }
   details::details-content { content-visibility: visible; block-size: auto; }
   h2, h3 { break-after: avoid; } figure, tr, pre { break-inside: avoid; } }
 """
