@@ -147,7 +147,7 @@ def test_a_model_against_itself(world, capsys):
     said = capsys.readouterr().out
     assert "+0.000, 95% interval +0.000 to +0.000: no difference beyond chance" in said
     assert compare(*TEXTS, models=("alone=model",), out="alone") == 0
-    assert "target language, bits per byte: " in capsys.readouterr().out
+    assert "Target language, bits per byte: " in capsys.readouterr().out
 
 
 def test_without_prompts_held_out_text_is_carried_on(world):

@@ -56,6 +56,9 @@ def compare(
     batch_size: Annotated[int, typer.Option(help="Prompts or full windows at once.", min=1)] = 8,
     words: Annotated[Path | None, typer.Option(help="Word task (of `pivots words`) to score, too.")] = None,
     word_limit: Annotated[int | None, typer.Option(help="Only its first so many words.", min=1)] = None,
+    word_draws: Annotated[
+        int | None, typer.Option(help="Only its first so many draws of examples.", min=1)
+    ] = None,
     tasks: Annotated[
         list[str] | None, typer.Option(help="A task of lm-eval or a YAML file; may come several times.")
     ] = None,
@@ -89,6 +92,7 @@ def compare(
             batch_size=batch_size,
             words=words,
             word_limit=word_limit,
+            word_draws=word_draws,
             tasks=tuple(tasks or ()),
             task_limit=task_limit,
             text_field=text_field,

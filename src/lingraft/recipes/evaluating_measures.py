@@ -187,6 +187,7 @@ def _words(
         options.words,
         out=out,
         limit=options.word_limit,
+        draws=options.word_draws,
         batch_size=8 * options.batch_size,
         seed=options.seed,
         dtype=options.dtype,

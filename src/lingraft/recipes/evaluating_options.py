@@ -35,6 +35,7 @@ class EvaluationOptions:
         batch_size: Prompts at once, and rows of a call for words and tasks.
         words: A word task, or None.
         word_limit: Only its first so many words.
+        word_draws: Only its first so many draws of examples.
         tasks: lm-eval's tasks, or YAML files.
         task_limit: Documents of each task; None for all.
         text_field: Field of held-out text in JSON lines and tables.
@@ -56,6 +57,7 @@ class EvaluationOptions:
     batch_size: int = 8
     words: Path | None = None
     word_limit: int | None = None
+    word_draws: int | None = None
     tasks: tuple[str, ...] = ()
     task_limit: int | None = None
     text_field: str = "text"

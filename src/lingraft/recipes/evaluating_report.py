@@ -15,11 +15,9 @@ from lingraft.reports.samples import SampleRow, Samples
 SAMPLES_FILE = "samples.jsonl"
 
 
-_ABOUT = (
-    "Bits per UTF-8 byte of held-out text: lower is better, and tokenizers can be compared by it. Answers in the"
-    " language: share of greedy answers without a line in another one, of those long enough to judge. Word"
-    " translation: likelihood of the right word less that after other words. Intervals are 95 %; differences are"
-    " paired by document, prompt or word, so that they can be sure where the intervals of the models overlap."
+_INTERVALS = (
+    "Intervals are 95 %. Differences are paired by document, prompt or word, so that one can be sure where the"
+    " intervals of two models overlap."
 )
 _KINDS = {
     "target": "Answers to prompts in the language",
@@ -75,7 +73,7 @@ def _side_by_side(metrics: Mapping[str, Any]) -> list[Block]:
         [name, *(measure.read(found) for measure in measures)] for name, found in models.items()
     ]
     blocks: list[Block] = [
-        Paragraph(_ABOUT),
+        Paragraph(" ".join([*dict.fromkeys(measure.meaning for measure in measures), _INTERVALS])),
         Table("Each model", ["model", *(measure.name for measure in measures)], rows),
     ]
     changes: list[list[Cell]] = [
@@ -176,7 +174,7 @@ def _samples(out: Path, names: list[str], most: int) -> list[Block]:
     for kind, title in _KINDS.items():
         some = [row for row in rows if row["kind"] == kind]
         if some:
-            caption = f"{title}: the first {len(some)}, greedy, up to {most} tokens. All of them are shown."
+            caption = f"{title}: the first {len(some)}, greedy, up to {most} tokens."
             blocks.append(Samples(caption, names, [_sample(row) for row in some]))
     return blocks
 

@@ -16,6 +16,7 @@ class Measure:
         name: What tables call it.
         unit: What its values are.
         lower_is_better: Which direction is good.
+        meaning: What it is, in a sentence.
         read: From a model's metrics to the estimate; None where there is nothing.
     """
 
@@ -23,6 +24,7 @@ class Measure:
     name: str
     unit: str
     lower_is_better: bool
+    meaning: str
     read: Callable[[Mapping[str, Any]], Estimate | None]
 
 
@@ -47,18 +49,40 @@ def _rate(key: str, inner: str) -> Callable[[Mapping[str, Any]], Estimate | None
 
 
 BITS, SHARE = "bits per byte", "share of judged answers"
+_BITS_MEANING = (
+    "Bits per UTF-8 byte of held-out text: lower is better; models of different tokenizers compare by it."
+)
+_SHARE_MEANING = (
+    "Answers in their language: share of greedy answers without a line in another one, of those long enough to judge;"
+    " small numbers of answers tell little."
+)
 MEASURES = (
-    Measure("target", "target language, bits per byte", BITS, True, _text("target")),
-    Measure("english", "English, bits per byte", BITS, True, _text("english")),
-    Measure("fidelity", "answers in the language", SHARE, False, _rate("fidelity", "line_pass_rate")),
+    Measure("target", "target language, bits per byte", BITS, True, _BITS_MEANING, _text("target")),
+    Measure("english", "English, bits per byte", BITS, True, _BITS_MEANING, _text("english")),
+    Measure(
+        "fidelity",
+        "answers in the language",
+        SHARE,
+        False,
+        _SHARE_MEANING,
+        _rate("fidelity", "line_pass_rate"),
+    ),
     Measure(
         "english_fidelity",
         "English answers to English prompts",
         SHARE,
         False,
+        _SHARE_MEANING,
         _rate("english_fidelity", "line_pass_rate"),
     ),
-    Measure("words", "word translation score", "score", False, _rate("words", "score")),
+    Measure(
+        "words",
+        "word translation score",
+        "score",
+        False,
+        "Word translation: likelihood of the right word less that of the same word after other ones.",
+        _rate("words", "score"),
+    ),
 )
 
 
@@ -74,14 +98,14 @@ def evaluation_lines(metrics: Mapping[str, Any]) -> list[str]:
     models, base = metrics["models"], metrics["baseline"]
     lines = []
     for measure in present_measures(metrics):
-        first = measure.read(models[base])
+        first, title = measure.read(models[base]), f"{measure.name[0].upper()}{measure.name[1:]}"
         if len(models) == 1 and first is not None:
-            lines.append(f"{measure.name}: {first.value:.3f}.")
+            lines.append(f"{title}: {first.value:.3f}.")
         for name, changes in metrics["differences"].items():
             found, change = measure.read(models[name]), changes.get(measure.key)
             if first is not None and found is not None and change is not None:
-                values = f"{first.value:.3f} -> {found.value:.3f}"
-                lines.append(f"{measure.name}, {base} -> {name}: {values} ({_judged(change, measure)}).")
+                values = f"{base} {first.value:.3f}, {name} {found.value:.3f}"
+                lines.append(f"{title}: {values} ({_judged(change, measure)}).")
     return lines
 
 

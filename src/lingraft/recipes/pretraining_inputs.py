@@ -201,7 +201,8 @@ def _pack(
             except CorpusError as error:
                 raise CorpusError(f"--{name}: {error.found}", error.expected, error.remedy) from error
         parts.append(packed)
-        counts[name] = {**asdict(found), **{f"left out: {why}": n for why, n in left.items()}}
+        counts[name] = {part.replace("_", " "): n for part, n in asdict(found).items()}
+        counts[name] |= {f"left out: {why}": n for why, n in left.items()}
         counts[name] |= {f"bad line: {why}": n for why, n in reading.bad.items()}
     _join(parts, place / "blocks.npy", block_length)
     for name in counts:

@@ -56,6 +56,7 @@ class EvaluateSettings(StageSettings):
         None, description="Word task (of `pivots words`) whose translation is scored."
     )
     word_limit: int | None = Field(None, ge=1, description="Only its first so many words.")
+    word_draws: int | None = Field(None, ge=1, description="Only its first so many draws of examples.")
     tasks: tuple[str, ...] = Field(
         (), description="Tasks of lm-eval, by name or as YAML files; they need `lingraft[eval]`."
     )
