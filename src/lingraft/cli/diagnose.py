@@ -44,6 +44,9 @@ def diagnose(
     prompts: Annotated[
         Path | None, typer.Option(help="JSON lines with prompts in the language, or paired items.")
     ] = None,
+    help_pages: Annotated[
+        bool, typer.Option(help="Take what is not given from libreoffice-help-LANG, where there is one.")
+    ] = True,
     skip: Annotated[str, typer.Option(help="Parts to leave out, separated by commas: patching,trace.")] = "",
     word_count: Annotated[int, typer.Option(help="Words to translate and to trace.")] = 32,
     draws: Annotated[int, typer.Option(help="Draws of example pairs.")] = 2,

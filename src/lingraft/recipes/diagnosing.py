@@ -6,9 +6,7 @@ from typing import Any
 
 from lingraft.errors import ArchitectureError, LingraftError, ModelError, OutputError
 from lingraft.files import find_run, open_run_directory
-from lingraft.models.checkpoints import read_config, tensor_entries
-from lingraft.models.loading import choose_device, load_tokenizer, parse_dtype
-from lingraft.models.references import resolve_reference
+from lingraft.models.loading import choose_device, load_model, load_tokenizer
 from lingraft.recipes.diagnosing_inputs import (
     TASK_FILE,
     Material,
@@ -92,21 +90,25 @@ def run_diagnosis(
         LingraftError: A bad option, something given that cannot be read, or a directory that holds something else.
     """
     check_options(options)
-    parse_dtype(options.dtype)
-    choose_device(device)
     command = options.as_command()
-    if find_run(out, command) and (out / "result.json").exists():
+    continued = find_run(out, command)
+    if continued and (out / "result.json").exists():
         return read_result(out)
     material = find_material(options)
     if options.wants(WORDS, TRACE, PATCHING):
         check_words(material)
-    reference = {"device": device, "trust_remote_code": trust_remote_code, "accept_terms": accept_terms}
-    directory = resolve_reference(options.model, accept_terms=accept_terms, with_code=trust_remote_code)
-    read_config(directory)
-    tensor_entries(directory)
+    reference: dict[str, Any] = {
+        "device": device,
+        "trust_remote_code": trust_remote_code,
+        "accept_terms": accept_terms,
+    }
+    loaded = []
+    if not continued:
+        # A model that cannot be loaded must not leave a directory that the corrected command would find taken.
+        loaded = [load_model(options.model, dtype=options.dtype, **reference)]
     tokenizer = load_tokenizer(options.model, trust_remote_code=trust_remote_code, accept_terms=accept_terms)
     open_run_directory(out, command)
-    bench = Bench(material, tokenizer, out, reference)
+    bench = Bench(material, tokenizer, out, reference, loaded)
     metrics, skipped = _measure(bench, say)
     result = _result(bench, metrics, skipped)
     write_page(
@@ -185,6 +187,9 @@ def _measure(bench: Bench, say: Callable[[str], None]) -> tuple[dict[str, Any], 
                     raise
                 # A first look goes on: an unknown architecture has a likelihood, if no layers to look at.
                 skipped[part] = str(error)
+        if part == LIKELIHOOD:
+            # The verbs of the other parts load their own: two at once would take twice the memory.
+            bench.loaded.clear()
     return metrics, skipped
 
 

@@ -126,7 +126,7 @@ def prepare_words(material: Material, out: Path) -> str | None:
     try:
         task, lexicon, common = _drawn_words(options, out)
     except ConfigError as error:
-        if options.aligned == material.asset:
+        if material.asset is not None and options.aligned == material.asset:
             return str(error)
         raise
     _write_lexicon(
@@ -191,8 +191,8 @@ def _help_pages(options: DiagnoseOptions) -> tuple[str | None, Path | None, str]
     )
     if not is_asset_name(name):
         return None, None, f"and there is no asset {name}"
-    if not needed:
-        return None, None, f"and the asset {name} was not asked for"
+    if not options.help_pages or not needed:
+        return None, None, f"and the asset {name} is not to be used"
     try:
         return name, fetch_asset(name).path, ""
     except (AssetError, MissingExtraError) as error:
@@ -223,9 +223,8 @@ def _drawn_words(options: DiagnoseOptions, out: Path) -> tuple[WordTask, Lexicon
     if options.lexicon is not None and options.english_held_out is not None:
         counts = count_words(read_corpus(Path(options.english_held_out)))
         path, turned = find_lexicon(options.lexicon, "en", options.language)
-        columns = (
-            line.split("\t") for line in path.read_text(encoding="utf-8", errors="replace").split("\n")
-        )
+        text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+        columns = (line.split("\t") for line in text.split("\n"))
         held = {row[turned].strip().casefold() for row in columns if len(row) > 1}
         known = sorted(held & counts.keys(), key=lambda word: (-counts[word], word))[:MOST_FREQUENT]
         if len(known) >= ENOUGH_WORDS:

@@ -33,6 +33,7 @@ class DiagnoseOptions:
         aligned: Parallel text to find words in.
         words: Word task of `pivots words`.
         prompts: JSON lines with prompts in the language; None takes headings of the help pages.
+        help_pages: Take what is not given from the asset `libreoffice-help-LANG`, where there is one.
         skip: Names of parts to leave out.
         word_count: Test words.
         draws: Draws of example pairs.
@@ -53,6 +54,7 @@ class DiagnoseOptions:
     aligned: str | None = None
     words: Path | None = None
     prompts: Path | None = None
+    help_pages: bool = True
     skip: tuple[str, ...] = ()
     word_count: int = 32
     draws: int = 2

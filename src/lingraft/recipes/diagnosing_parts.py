@@ -1,7 +1,7 @@
 """The parts of a first look: each measures one thing in a directory of its own, and continues when it was killed."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from lingraft.corpora.language_id import COMMON_LANGUAGES
 from lingraft.errors import ConfigError
 from lingraft.evaluation.likelihood import bits_per_byte
 from lingraft.files import find_run, open_run_directory, write_json
-from lingraft.models.loading import load_model
+from lingraft.models.loading import LoadedModel, load_model
 from lingraft.patching.instances import write_instances
 from lingraft.patching.map_files import read_maps
 from lingraft.patching.maps import LayerMaps
@@ -57,17 +57,25 @@ class Bench:
         tokenizer: The model's.
         out: Run directory of the whole.
         reference: What `load_model` takes beside the model and its type: device, trust_remote_code, accept_terms.
+        loaded: The model, if it is loaded already; the first part that needs it takes it out.
     """
 
     material: Material
     tokenizer: PreTrainedTokenizerBase
     out: Path
     reference: Mapping[str, Any]
+    loaded: list[LoadedModel] = field(default_factory=list)
 
     @property
     def options(self) -> DiagnoseOptions:
         """The options, help pages filled in."""
         return self.material.given
+
+    def take_model(self) -> LoadedModel:
+        """Return the model, and keep no hold of it."""
+        if self.loaded:
+            return self.loaded.pop()
+        return load_model(self.options.model, dtype=self.options.dtype, **self.reference)
 
 
 def measure_tokens(bench: Bench) -> dict[str, Any]:
@@ -106,7 +114,7 @@ def measure_likelihood(bench: Bench) -> dict[str, Any]:
     options = bench.options
 
     def work() -> dict[str, Any]:
-        loaded = load_model(options.model, dtype=options.dtype, **bench.reference)
+        loaded = bench.take_model()
         found: dict[str, Any] = {"byte_premium": byte_premium("\n".join(bench.material.texts or []))}
         for name, texts in {"target": bench.material.texts, "english": bench.material.english}.items():
             if texts is not None:
@@ -156,7 +164,7 @@ def trace_words_and_draw(bench: Bench) -> dict[str, Any]:
         kept, skipped = split_shared(bench.tokenizer, task.items[: options.word_count])
         parts = in_parts(bench.out / TRACE_DIRECTORY, len(kept), PART_WORDS, no_part)
         chosen = choose_words(join_traces(kept, skipped, parts), options.grids)
-        loaded = load_model(options.model, dtype=options.dtype, **bench.reference)
+        loaded = bench.take_model()
         grids = [word_grid(loaded.model, loaded.tokenizer, task, item) for item in chosen]
         blocks = [asdict(grid_block(grid)) for grid in grids]
         write_json(path, [{**block, "marked": list(block["marked"])} for block in blocks])
