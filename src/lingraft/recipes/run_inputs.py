@@ -22,7 +22,7 @@ class RunInput:
     Attributes:
         role: What for, in all stages that read it.
         reference: As the stages named it.
-        revision: What pins it.
+        revision: What pins it; verbs have ways of their own to say so, which may stand side by side.
         stages: Names of these stages.
         licence: Of its content, or `UNKNOWN`.
         terms: Terms that had to be accepted, or "".
@@ -45,23 +45,24 @@ def run_inputs(run: RecipeRun) -> list[RunInput]:
     Returns:
         Each thing once, in the order in which it was met.
     """
-    met: dict[tuple[str, str], tuple[list[str], list[str]]] = {}
+    met: dict[str, tuple[list[str], list[str], list[str]]] = {}
     own = run.directory.as_posix().rstrip("/") + "/"
     for stage in run.stages:
         for item in stage.result.inputs:
             if item.reference.startswith(own) or item.reference.startswith("stages/"):
                 continue
-            roles, stages = met.setdefault((item.reference, item.revision), ([], []))
-            roles += [] if item.role in roles else [item.role]
-            stages += [] if stage.name in stages else [stage.name]
+            lists = met.setdefault(item.reference, ([], [], []))
+            for known, new in zip(lists, (item.role, item.revision, stage.name), strict=True):
+                if new not in known:
+                    known.append(new)
     found = []
-    for (reference, revision), (roles, stages) in met.items():
+    for reference, (roles, revisions, stages) in met.items():
         asset = find_catalogued(reference)
         found.append(
             RunInput(
                 role=", ".join(roles),
                 reference=reference,
-                revision=revision,
+                revision=", ".join(revisions),
                 stages=", ".join(stages),
                 licence=asset.licence if asset is not None else UNKNOWN,
                 terms=(asset.terms or "") if asset is not None else "",
