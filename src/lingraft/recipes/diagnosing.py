@@ -53,7 +53,7 @@ from lingraft.reports.result import (
 )
 
 LEFT_OUT = "left out (--skip)"
-_SHOWN = {
+_PARTS = {
     FERTILITY: (measure_tokens, "text"),
     LIKELIHOOD: (measure_likelihood, "text"),
     WORDS: (score_word_task, "words"),
@@ -173,7 +173,7 @@ def _measure(bench: Bench, say: Callable[[str], None]) -> tuple[dict[str, Any], 
     metrics: dict[str, Any] = {}
     skipped: dict[str, str] = {}
     for part in PARTS:
-        work, needed = _SHOWN[part]
+        work, needed = _PARTS[part]
         if part in options.skip:
             skipped[part] = LEFT_OUT
         elif needed in missing:
@@ -203,7 +203,8 @@ def _result(bench: Bench, metrics: Mapping[str, Any], skipped: Mapping[str, str]
         "changes": dict(found.changes),
         "command": found.command(model=options.model, language=options.language, data=data),
     }
-    parts = {part: part for part in metrics if (bench.out / part).is_dir()}
+    reports = {f"{part} report": f"{part}/report.html" for part in metrics}
+    reports = {name: file for name, file in reports.items() if (bench.out / file).exists()}
     words = {"words": TASK_FILE} if (bench.out / TASK_FILE).exists() else {}
     return RunResult(
         kind="diagnose",
@@ -218,7 +219,7 @@ def _result(bench: Bench, metrics: Mapping[str, Any], skipped: Mapping[str, str]
         counts={"parts": {"measured": len(metrics), "not measured": len(skipped)}},
         inputs=_inputs(bench, metrics),
         seeds={"seed": options.seed},
-        files={**words, **parts, "report": "report.html"},
+        files={**words, **reports, "report": "report.html"},
         provenance=collect_provenance(device=choose_device(str(bench.reference["device"]))),
     )
 

@@ -1,6 +1,6 @@
 """The parts of a first look: each measures one thing in a directory of its own, and continues when it was killed."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,7 @@ from lingraft.recipes.word_scoring import run_scoring
 from lingraft.recipes.word_tracing import PART_WORDS, TraceOptions, run_tracing
 from lingraft.reports.intervals import Estimate, mean_interval, seeds_interval
 from lingraft.reports.result import RunResult, collect_provenance, read_result, write_result
+from lingraft.reports.tokengrid import TokenGrid
 from lingraft.tokenizers.fertility import FertilityReport, measure_fertility
 
 SCORE_DIRECTORY, TRACE_DIRECTORY, FIDELITY_DIRECTORY = "words", "trace", "fidelity"
@@ -166,9 +167,13 @@ def trace_words_and_draw(bench: Bench) -> dict[str, Any]:
         chosen = choose_words(join_traces(kept, skipped, parts), options.grids)
         loaded = bench.take_model()
         grids = [word_grid(loaded.model, loaded.tokenizer, task, item) for item in chosen]
-        blocks = [asdict(grid_block(grid)) for grid in grids]
-        write_json(path, [{**block, "marked": list(block["marked"])} for block in blocks])
+        write_grids(path, [grid_block(grid) for grid in grids])
     return found.metrics
+
+
+def write_grids(path: Path, grids: Sequence[TokenGrid]) -> None:
+    """Keep words drawn layer by token, for pages that are made later; `read_grids` reads them."""
+    write_json(path, [{**asdict(grid), "marked": list(grid.marked)} for grid in grids])
 
 
 def measure_answers(bench: Bench) -> dict[str, Any]:
