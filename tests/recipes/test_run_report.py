@@ -149,7 +149,7 @@ class TestPage:
         plain = text.replace("<wbr>", "")
         assert "stages/measure-0123abcd/result.json: metrics.models.adapted.target.bits_per_byte" in plain
         assert "From stages/graft-0123abcd/result.json: metrics.tokens_per_word.before" in plain
-        assert "<td>metrics.differences.adapted.english</td>" in text
+        assert ">metrics.differences.adapted.english</td>" in text
         assert "Became worse: Bits per byte, English" in text
         assert "Apache-2.0" in text and UNKNOWN in text
         assert "lingraft run basque.yaml --out &#x27;runs/basque one&#x27;" in text

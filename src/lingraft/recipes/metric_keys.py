@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from lingraft.reports.intervals import Estimate
-from lingraft.reports.page import Cell, Figure, Section, Table
+from lingraft.reports.page import Block, Cell, Figure, Section, Table
 from lingraft.reports.result import RunResult
 
 LONGEST_LIST = 12
@@ -73,7 +73,7 @@ def sourced(section: Section, place: str, numbers: Mapping[str, Cell], group: st
     for key, value in numbers.items():
         for number in _told(value):
             by_value.setdefault(number, key)
-    blocks = []
+    blocks: list[Block] = []
     for block in section.blocks:
         if isinstance(block, Table) and not block.source:
             source = _source_of(block, place, by_value)
@@ -91,14 +91,10 @@ def sourced(section: Section, place: str, numbers: Mapping[str, Cell], group: st
 
 
 def _source_of(table: Table, place: str, by_value: Mapping[float, str]) -> str:
-    keys = dict.fromkeys(
-        by_value[number]
-        for row in table.rows
-        for cell in row[1:]
-        for number in _told(cell)
-        if number in by_value
-    )
-    if not keys:
+    numbers = [number for row in table.rows for cell in row[1:] for number in _told(cell)]
+    keys = dict.fromkeys(by_value[number] for number in numbers if number in by_value)
+    # Fewer are chance: a number of something else that happens to be equal.
+    if 2 * len(keys) < len(set(numbers)) or not keys:
         return f"From the files in {place}"
     named = ", ".join(list(keys)[:NAMED_KEYS])
     more = f" and {len(keys) - NAMED_KEYS} more" if len(keys) > NAMED_KEYS else ""
@@ -106,11 +102,11 @@ def _source_of(table: Table, place: str, by_value: Mapping[float, str]) -> str:
 
 
 def _told(value: Cell) -> Iterable[float]:
-    """Yield a cell's number where it tells cells apart: 0, 1 and other small whole numbers are everywhere."""
+    """Yield a cell's number where it tells cells apart: small whole numbers are everywhere."""
     number = value.value if isinstance(value, Estimate) else value
     if isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number):
         return
-    if abs(number) >= 20 or number != int(number):
+    if abs(number) >= 1000 or number != int(number):
         yield float(number)
 
 

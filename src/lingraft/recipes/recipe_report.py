@@ -114,7 +114,7 @@ def _came_out(run: RecipeRun, outcome: Outcome | None) -> Section:
     ]
     columns = ("model", *(measure.label for measure in outcome.measures[:MOST_CARDS]))
     source = source_of(run, outcome.stage, "metrics.models")
-    caption = "Every model that was measured, in the order in which they were made; 95 % intervals"
+    caption = "Every model that was measured; 95 % intervals"
     blocks.append(Table(caption, columns, rows, source=source))
     series = {
         measure.label: {model: measure.values[model] for model in outcome.models if model in measure.values}
@@ -218,7 +218,7 @@ def _stage_numbers(run: RecipeRun, stage: StageRun, group: str, numbers: Mapping
     blocks: list[Block] = [
         Paragraph(
             f"Kind {stage.kind}, {duration(stage.seconds)}, on {stage.result.provenance.device}. Everything that it"
-            f" left is in {place}" + (f"; the key of what went in is {stage.key}." if stage.key else ".")
+            f" left is in {place}, a name that stands for all that went in."
         )
     ]
     if rows:

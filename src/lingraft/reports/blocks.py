@@ -12,6 +12,9 @@ from lingraft.reports.cells import Cell, cell_html
 from lingraft.reports.drawing import Picture
 from lingraft.reports.intervals import Estimate
 
+LONG_WORD = 30
+"""Letters of a word that a column need not be as wide as."""
+
 
 @dataclass(frozen=True, slots=True)
 class Paragraph:
@@ -143,10 +146,11 @@ def _row(table: Table, row: Sequence[Cell], numeric: Sequence[bool], best: bool)
     for place, value in enumerate(row):
         text = cell_html(value, table.digits)
         shown = f"<strong>{text}</strong>" if best and place == table.best else text
-        if place == 0:
-            cells.append(f'<th scope="row">{shown}</th>')
-        else:
-            cells.append(f'<td class="number">{shown}</td>' if numeric[place] else f"<td>{shown}</td>")
+        look = ' class="number"' if numeric[place] else ""
+        # A path or a digest that no line would hold is cut anywhere.
+        if isinstance(value, str) and max(map(len, value.split()), default=0) > LONG_WORD:
+            look = ' class="long-word"'
+        cells.append(f'<th scope="row"{look}>{shown}</th>' if place == 0 else f"<td{look}>{shown}</td>")
     return f"<tr>{''.join(cells)}</tr>"
 
 

@@ -40,7 +40,8 @@ caption span { position: sticky; left: 0; display: inline-block; max-width: min(
 th, td { text-align: left; padding: .35rem .9rem .35rem 0; border-bottom: 1px solid var(--line);
   vertical-align: top; }
 thead th { border-bottom: 2px solid var(--line); }
-tbody th { font-weight: 500; }
+tbody th { font-weight: 500; min-width: 8.5rem; }
+.long-word { overflow-wrap: anywhere; min-width: 13rem; }
 .number { text-align: right; }
 .number .interval { white-space: nowrap; display: inline-block; }
 thead th { vertical-align: bottom; min-width: 4.2rem; }
@@ -50,6 +51,7 @@ img.paper { background: #fff; border-radius: 6px; padding: .5rem; }
 figcaption { color: var(--quiet); margin-top: .3rem; max-width: 46rem; }
 @media screen and (max-width: 40rem) {
   tbody th { min-width: 7.5rem; }
+  .long-word { min-width: 10rem; }
   /* Pictures keep letters of a readable size, and scroll by themselves. */
   .picture { overflow-x: auto; }
   .picture img { max-width: none; width: 34rem; }
