@@ -90,6 +90,12 @@ def fill_references(
             faults.append(
                 Fault(("stages", name), f"stage {name} has no {field}", expected, f"add `{field}:` to it")
             )
+    for group in kind.settings.one_of:
+        if not any(values.get(field, getattr(settings, field)) for field in group):
+            known = ", ".join(f"`{field}`" for field in group)
+            faults.append(
+                Fault(("stages", name), f"stage {name} has nothing to read", f"one of {known}", "add one of them")
+            )
     return Filled(values, faults)
 
 

@@ -44,6 +44,9 @@ class StageSettings(BaseModel):
     required: ClassVar[tuple[str, ...]] = ()
     """References that must name something, by themselves or by their default."""
 
+    one_of: ClassVar[tuple[tuple[str, ...], ...]] = ()
+    """Groups of fields of which one must be there, by itself or by its default."""
+
     use: str = Field("", description="Kind of the stage; left out, the stage's name is its kind.")
     seed: int | None = Field(None, ge=0, description="Seeds every draw; by default the recipe's seed.")
 

@@ -1,6 +1,7 @@
 """Every kind of stage, by its name in a recipe."""
 
 from lingraft.recipes.stages import (
+    diagnose,
     evaluate,
     merge,
     pairs,
@@ -14,6 +15,7 @@ from lingraft.recipes.stages import (
 from lingraft.recipes.stages.contract import StageKind
 
 STAGES: dict[str, StageKind] = {
+    "diagnose": diagnose.KIND,
     "vocabulary": vocabulary.KIND,
     "select": select.KIND,
     "pretrain": pretrain.KIND,

@@ -22,6 +22,8 @@ ITEMS = "items"
 class PairsSettings(StageSettings):
     """What `clo pairs` takes; one source is read: `instructions`, else `parallel`, else `aligned`."""
 
+    one_of = (("instructions", "parallel", "aligned"),)
+
     instructions: Annotated[str | None, Reference("file")] = Field(
         None,
         description="English instruction data (Alpaca, OpenAssistant, ShareGPT, chat messages, or prompt and"

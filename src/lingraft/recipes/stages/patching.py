@@ -29,6 +29,7 @@ class PatchingSettings(StageSettings):
     """What `patch sweep` and `patch select` take; prompts come from `task`, else `pairs`, else `words`."""
 
     required = ("model",)
+    one_of = (("pairs", "words", "task"),)
 
     model: Annotated[str | None, Reference("model", NEWEST_MODEL)] = Field(
         None, description="Model to look into; by default the newest one."

@@ -31,6 +31,7 @@ class SelectSettings(StageSettings):
     """What `pivots discover` and `pivots select` take, and where the words come from."""
 
     required = ("corpus",)
+    one_of = (("lexicon", "aligned", "pivots"),)
 
     corpus: Annotated[tuple[str, ...], Reference("text", "corpus")] = Field(
         (), description="Documents to choose from."
