@@ -230,7 +230,7 @@ def test_a_killed_run_continues(world, monkeypatch):
     assert results[0]["metrics"] == results[1]["metrics"]
 
 
-def test_words_and_tasks(world, monkeypatch):
+def test_words_and_tasks(world, monkeypatch, capsys):
     """Both go through their own verbs' runs; word scores are compared word by word."""
     scores = {"model": [0.1, 0.3, 0.2], "untied": [0.4, 0.2, 0.6]}
     module = importlib.import_module("lingraft.recipes.evaluating_measures")
@@ -238,7 +238,7 @@ def test_words_and_tasks(world, monkeypatch):
 
     class Found:
         def __init__(self, metrics):
-            self.metrics = metrics
+            self.metrics, self.draws = metrics, [0, 1]
 
     def run_scoring(reference, words, *, out, **more):
         import pyarrow as pa
@@ -255,10 +255,13 @@ def test_words_and_tasks(world, monkeypatch):
 
     monkeypatch.setattr(module, "run_scoring", run_scoring)
     monkeypatch.setattr(module, "run_tasks", run_tasks)
-    monkeypatch.setattr("lingraft.recipes.evaluating_inputs.read_words", lambda *_: None)
+    monkeypatch.setattr("lingraft.recipes.evaluating_inputs.read_words", lambda *_: Found({}))
     monkeypatch.setattr("lingraft.recipes.evaluating_options.check_options", lambda *_: None)
     Path("words.json").write_text("{}", encoding="utf-8")
     assert compare("--words", "words.json", "--word-limit", "3", "--tasks", "mine") == 0
+    capsys.readouterr()
+    assert compare("--words", "words.json", "--word-draws", "3", out="draws") == 2
+    assert "--word-draws 3; expected at most 2, what words.json holds" in one_line(capsys)
     metrics = json.loads(Path("out/result.json").read_text(encoding="utf-8"))["metrics"]
     assert asked == [("model", "words.json", 3), ("untied", "words.json", 3)]
     assert metrics["models"]["before"]["words"]["score"]["value"] == pytest.approx(0.2)

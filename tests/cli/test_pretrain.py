@@ -192,6 +192,27 @@ def test_a_killed_run_ends_with_the_same_result(world):
     assert not Path("out/training").exists() and not Path("out/blocks").exists()
 
 
+PACKING_KILLED = """
+import os, signal, sys
+import lingraft.recipes.pretraining_inputs as inputs
+own = inputs.pack_with_counts
+def pack(*given, **more):
+    own(*given, **more)
+    os.kill(os.getpid(), signal.SIGKILL)
+inputs.pack_with_counts = pack
+from lingraft.cli.app import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_killed_while_it_packs(world):
+    command = [sys.executable, "-c", PACKING_KILLED, *command_line("out")]
+    assert subprocess.run(command, check=False, capture_output=True).returncode == -signal.SIGKILL
+    assert not Path("out").exists() and list(Path().glob(".out.*.part"))
+    assert main(command_line("out")) == 0
+    assert not list(Path().glob(".out.*.part")) and Path("out/result.json").exists()
+
+
 def test_a_run_without_its_result_is_finished_again(world):
     """Killed after the checkpoint was written and before the result."""
     assert pretrain() == 0

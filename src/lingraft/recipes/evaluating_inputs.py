@@ -6,6 +6,7 @@ from typing import Any
 
 from lingraft.corpora.encoding import document_start
 from lingraft.corpora.language_id import COMMON_LANGUAGES, LanguageIdentifier
+from lingraft.errors import ConfigError
 from lingraft.evaluation.answers import AnswerFormat, check_prompts
 from lingraft.models.loading import load_tokenizer
 from lingraft.recipes.evaluating_options import AUTO, EvaluationOptions
@@ -125,7 +126,13 @@ def read_inputs(
         if found is not None:
             texts[side] = found.scored
     if options.words is not None:
-        read_words(options.words, options.word_limit)
+        draws = len(read_words(options.words, options.word_limit).draws)
+        if options.word_draws is not None and options.word_draws > draws:
+            raise ConfigError(
+                f"--word-draws {options.word_draws}",
+                f"at most {draws}, what {options.words} holds",
+                "give a smaller number",
+            )
     asked, left_out = _prompts(options) if options.prompts is not None else (_openings(options, texts), {})
     identifier = None
     if any(one.judged for one in asked):

@@ -152,8 +152,9 @@ def present_measures(metrics: Mapping[str, Any]) -> list[Measure]:
 def _judged(change: Mapping[str, Any], measure: Measure) -> str:
     """Say a difference with its interval, and whether it is one."""
     value, low, high = change["value"], change["low"], change["high"]
+    over = f" over the {change['observations']} judged in both" if measure.unit == SHARE else ""
     if low is None:
-        return f"{value:+.3f}, of one observation"
+        return f"difference {value:+.3f}{over or ', of one observation'}"
     better = "better" if (value < 0) == measure.lower_is_better else "worse"
     sure = better if low > 0 or high < 0 else "no difference beyond chance"
-    return f"{value:+.3f}, 95% interval {low:+.3f} to {high:+.3f}: {sure}"
+    return f"difference{over} {value:+.3f}, 95% interval {low:+.3f} to {high:+.3f}: {sure}"

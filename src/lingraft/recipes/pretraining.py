@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from lingraft.evaluation.likelihood import bits_per_byte
-from lingraft.files import find_run
+from lingraft.files import find_run, require_replaceable
 from lingraft.models.loading import LoadedModel, load_model, parse_dtype
 from lingraft.models.saving import save_checkpoint
 from lingraft.recipes.pretraining_compute import equal_compute_steps, model_shape
@@ -90,9 +90,12 @@ def run_pretraining(
     # Text first: a wrong path should not wait for a model to load.
     held_out = _held_out(options)
     command = options.command()
-    if find_run(out, command) and (out / "result.json").exists():
+    again = find_run(out, command)
+    if again and (out / "result.json").exists():
         _clean(out)
         return read_result(out)
+    if not again:
+        require_replaceable(out)
     started = time.monotonic()
     loaded = load_model(
         options.model, device=device, trust_remote_code=trust_remote_code, accept_terms=accept_terms
@@ -236,14 +239,7 @@ def _result(
         counts={name: dict(found) for name, found in texts.counts.items()},
         inputs=(
             InputRevision(role="model", reference=loaded.reference, revision=loaded.revision),
-            *text_revisions(
-                {
-                    "corpus": options.corpus,
-                    "english": options.english if options.share else (),
-                    "held-out": (options.held_out,),
-                    "English held-out": (options.english_held_out,),
-                }
-            ),
+            *text_revisions(options.texts()),
         ),
         seeds={"seed": options.seed},
         files={"model": "model", "steps": STEPS_FILE, "picture": "loss.png", "report": "report.html"},

@@ -141,6 +141,15 @@ class PretrainingOptions:
                 f"give a batch_size that is a multiple of {max(1, gradient_accumulation) * processes}",
             )
 
+    def texts(self) -> dict[str, tuple[str | None, ...]]:
+        """Return the references of the texts that are read, by their role."""
+        return {
+            "corpus": self.corpus,
+            "english": self.english if self.share else (),
+            "held-out": (self.held_out,),
+            "English held-out": (self.english_held_out,),
+        }
+
     def command(self) -> dict[str, Any]:
         """Return what a run is known again by."""
         given: dict[str, Any] = {"verb": "pretrain", **asdict(self)}
