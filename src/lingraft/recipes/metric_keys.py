@@ -52,9 +52,11 @@ def as_estimate(value: Any) -> Estimate | None:
     interval = value.get("interval")
     if isinstance(interval, Sequence) and not isinstance(interval, str) and len(interval) == 2:
         low, high = interval
-    bounds = (float(low), float(high)) if _is_number(low) and _is_number(high) else (None, None)
     seen = value.get("observations", value.get("documents", 1))
-    return Estimate(float(value[name]), *bounds, int(seen) if _is_number(seen) else 1)
+    observations = int(seen) if _is_number(seen) else 1
+    if not (_is_number(low) and _is_number(high)):
+        return Estimate(float(value[name]), observations=observations)
+    return Estimate(float(value[name]), float(low), float(high), observations)  # type: ignore[arg-type]
 
 
 def sourced(section: Section, place: str, numbers: Mapping[str, Cell], group: str) -> Section:
