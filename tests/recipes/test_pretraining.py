@@ -11,14 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lingraft.cli.pretrain import pretrain
-from lingraft.errors import LingraftError
+from lingraft.errors import LingraftError, TrainingError
 from lingraft.recipes.pretraining_compute import equal_compute_steps, model_shape
 from lingraft.recipes.pretraining_inputs import PackedTexts, packed_texts, read_held_out
 from lingraft.recipes.pretraining_options import PretrainingOptions
 from lingraft.recipes.stages.contract import StageContext
 from lingraft.recipes.stages.pretrain import KIND, PretrainSettings
 from lingraft.reports.page import render_page
+from lingraft.training.causal import train_causal
 from lingraft.training.flops import training_flops
+from lingraft.training.packing import block_order
 
 
 def packed(target: int, english: int) -> PackedTexts:
@@ -183,3 +185,21 @@ def test_the_stage(tmp_path: Path, make_tiny_llama, byte_bpe_tokenizer, multilin
     assert again.metrics == result.metrics
     page = render_page(KIND.sections(settings, tmp_path / "out", result))
     assert "4 steps, 128 tokens" in page and "Before and after" in page and "data:image/" in page
+
+
+def test_a_given_order_is_kept(make_tiny_llama, tmp_path: Path) -> None:
+    """The default order given by hand changes nothing; another one does; one that does not fit is refused."""
+    blocks = np.random.default_rng(0).integers(3, 300, size=(6, 8)).astype(np.int32)
+    options = {"steps": 3, "batch_size": 2, "learning_rate": 1e-3, "seed": 4}
+
+    def losses(order=None, **more) -> list[float]:
+        return train_causal(make_tiny_llama(300), blocks, order=order, **options, **more).losses.tolist()
+
+    default = block_order(6, 6, 4)
+    assert losses() == losses(default) != losses(default[::-1].copy())
+    for wrong in (default[:-1], default + 1):
+        with pytest.raises(TrainingError, match="6 numbers from 0 to 5"):
+            losses(wrong)
+    losses(default, output_dir=tmp_path / "run")
+    with pytest.raises(LingraftError, match="another command"):
+        losses(default[::-1].copy(), output_dir=tmp_path / "run")
