@@ -81,11 +81,16 @@ class TestOutcome:
 
     def test_unknown_and_odd_measures(self, tmp_path):
         make_run(tmp_path / "a")
-        odd = {"a.b": {"new": {"value": 0.5, "low": 0.4, "high": 0.6}, "note": "x", "n": 3, "none": None}}
+        bounded = {"value": 0.5, "low": 0.4, "high": 0.6}
+        odd = {"a.b": {"new": bounded, "note": "x", "n": 3, "none": None}}
         change_metrics(tmp_path / "a", lambda _: {"models": odd, "differences": None})
         (measure,) = outcome_of(read_run(tmp_path / "a")).measures
         assert (measure.name, measure.label, measure.better) == ("new", "new", "")
         assert measure.values == {"a.b": Estimate(0.5, 0.4, 0.6)}
+        words = {"a": {"words": {"score": bounded, "accuracy": bounded}, "tasks": {"xnli": {"acc": bounded}}}}
+        change_metrics(tmp_path / "a", lambda _: {"models": words})
+        names = [measure.name for measure in outcome_of(read_run(tmp_path / "a")).measures]
+        assert names == ["words.score", "tasks.xnli.acc"]
 
 
 class TestKeys:

@@ -133,7 +133,13 @@ def _measures(stage: StageRun, names: Sequence[str], language: str) -> list[Meas
             if key.startswith(head) and estimate is not None:
                 found.setdefault(key.removeprefix(head), {})[model] = (key, estimate)
     known = _known(language_name(language) if language else "the target language")
-    others = [name for name, by_model in found.items() if name not in known and _bounded(by_model)]
+    # What belongs to a measure that is shown is its detail: the stage's own part has it.
+    shown = {name.partition(".")[0] for name in known if name in found}
+    others = [
+        name
+        for name, by_model in found.items()
+        if name not in known and name.partition(".")[0] not in shown and _bounded(by_model)
+    ]
     measures = []
     for name in [*(name for name in known if name in found), *others]:
         about = known.get(name, _Known(name.replace(".", ": ").replace("_", " ")))
