@@ -15,6 +15,7 @@ import pytest
 from lingraft.cli.app import main
 from lingraft.corpora.language_id import LanguageGuess
 from lingraft.pivots.task_file import read_word_task
+from lingraft.progress import progress_enabled
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "recipes"))
 diagnose_world = importlib.import_module("diagnose_world")
@@ -33,7 +34,13 @@ class Quick:
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory):
-    return diagnose_world.make_world(tmp_path_factory.mktemp("world"))
+    """The world, with a whole look in `whole`."""
+    world = diagnose_world.make_world(tmp_path_factory.mktemp("world"))
+    with pytest.MonkeyPatch.context() as patch, progress_enabled(False):
+        patch.chdir(world)
+        patch.setattr("lingraft.recipes.fidelity_inputs.LinguaIdentifier", Quick)
+        assert main(arguments(out="whole")) == 0
+    return world
 
 
 @pytest.fixture
@@ -52,32 +59,30 @@ def one_line(capsys):
 
 
 def test_everything_a_look_leaves(world, capsys):
-    assert main(arguments("--json")) == 0
-    said = capsys.readouterr()
-    result = json.loads(said.out)
+    before = Path("whole/result.json").read_bytes()
+    # The same command again reads what is there.
+    assert main(arguments("--json", out="whole")) == 0
+    result = json.loads(capsys.readouterr().out)
     metrics = result["metrics"]
+    assert Path("whole/result.json").read_bytes() == before
     assert metrics["skipped"] == {} and result["counts"] == {"parts": {"measured": 6, "not measured": 0}}
-    assert [line for line in said.err.splitlines() if line.startswith("diagnose: ")] == [
-        f"diagnose: {part}" for part in ("fertility", "likelihood", "words", "trace", "fidelity", "patching")
-    ]
     for name, place in result["files"].items():
-        assert Path("out", place).exists(), name
-    assert len(read_word_task(Path("out/words.jsonl")).items) == 6
+        assert Path("whole", place).is_file(), name
+    assert len(read_word_task(Path("whole", result["files"]["words"])).items) == 6
     assert {item["role"] for item in result["inputs"]} == {"model", "held_out", "english_held_out"}
     advice = metrics["recommendation"]
     assert advice["command"].startswith(f"lingraft run {advice['recipe']} --out runs/ru --set model=model")
     assert "data.held_out=ru.txt" in advice["command"] and "data.lexicon=lexicon.tsv" in advice["command"]
-    page = Path("out/report.html").read_text(encoding="utf-8")
+    page = Path("whole/report.html").read_text(encoding="utf-8")
     for text in ("Recommended recipe", "Transplant headroom", "layer by token", "Как дела?", "<details"):
         assert text in page, text
     assert "http://" not in page.replace("http://www.w3.org", "")
-    # The same command again reads what is there; for a person it prints the command that starts the recipe.
-    before = Path("out/result.json").read_bytes()
-    assert main(arguments()) == 0
+    # For a person: the recipe, why, and the command that starts it.
+    assert main(arguments(out="whole")) == 0
     shown = capsys.readouterr().out
     assert f"recommended recipe: {advice['recipe']}" in shown and f"start it: {advice['command']}" in shown
-    assert Path("out/result.json").read_bytes() == before
-    assert main(arguments(seed=1)) == 2
+    assert all(reason in shown for reason in advice["reasons"])
+    assert main(arguments(out="whole", seed=1)) == 2
     assert "holds a run of another command (differs in: seed)" in one_line(capsys)
 
 
@@ -180,38 +185,35 @@ def test_one_line_and_nothing_left(world, capsys, name):
 
 
 def files(directory):
-    """Everything that does not say when it was made."""
+    """What the parts left that does not say when it was made."""
     found = {}
     for path in sorted(Path(directory).rglob("*")):
-        if path.suffix in {".jsonl", ".tsv", ".png", ".parquet", ".safetensors"} or "grids" in path.name:
+        if path.suffix in {".jsonl", ".tsv", ".png", ".safetensors"} or path.name.startswith("trace-"):
             found[str(path.relative_to(directory))] = path.read_bytes()
-    return found
+    return {name: content for name, content in found.items() if not name.startswith("fidelity")}
 
 
-def metrics_of(directory):
-    return json.loads(Path(directory, "result.json").read_text(encoding="utf-8"))["metrics"]
-
-
-@pytest.mark.parametrize("skip", ["fidelity"])
-def test_killed_anywhere_it_ends_the_same(world, skip, capsys):
-    assert main(arguments("--skip", skip, out="whole")) == 0
-    whole = metrics_of("whole")
-    command = [sys.executable, "-m", "lingraft.cli.app", *arguments("--skip", skip, out="killed")]
+def test_killed_anywhere_it_ends_the_same(world, capsys):
+    more = ("--skip", "fidelity")  # the other process would load lingua
+    command = [sys.executable, "-m", "lingraft.cli.app", *arguments(*more, out="killed")]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    watched = ["fertility/result.json", "words/parts", "trace-grids.json", "patching/instances"]
     deaths = 0
-    for path in watched:
+    for path in ("fertility/result.json", "words/parts", "patching/instances"):
         process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 240
         while process.poll() is None and not Path("killed", path).exists() and time.monotonic() < deadline:
             time.sleep(0.001)
         process.kill()
         process.communicate()
         deaths += process.returncode == -signal.SIGKILL
-    assert deaths >= 3
-    assert main(arguments("--skip", skip, out="killed")) == 0
-    metrics = metrics_of("killed")
-    assert metrics == whole
-    same = files("killed")
-    told = {name: content for name, content in files("whole").items() if "parquet" not in name}
-    assert {name: same[name] for name in told} == told
+    assert deaths == 3 and not Path("killed/result.json").exists()
+    assert main(arguments(*more, out="killed")) == 0
+    whole, killed = (
+        json.loads(Path(name, "result.json").read_text(encoding="utf-8"))["metrics"]
+        for name in ("whole", "killed")
+    )
+    assert killed["skipped"] == {"fidelity": "left out (--skip)"}
+    for part in ("fertility", "likelihood", "words", "trace", "patching"):
+        assert killed[part] == whole[part], part
+    wanted = {name: content for name, content in files("whole").items() if name != "prompts.jsonl"}
+    assert {name: content for name, content in files("killed").items() if name in wanted} == wanted
