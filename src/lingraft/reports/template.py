@@ -46,7 +46,7 @@ tbody th { font-weight: 500; min-width: 8.5rem; }
 .number .interval { white-space: nowrap; display: inline-block; }
 thead th { vertical-align: bottom; min-width: 4.2rem; }
 figure { margin: 1.2rem 0; }
-img { max-width: 100%; height: auto; }
+img { max-width: 100%; max-height: 42rem; width: auto; height: auto; }
 img.paper { background: #fff; border-radius: 6px; padding: .5rem; }
 figcaption { color: var(--quiet); margin-top: .3rem; max-width: 46rem; }
 @media screen and (max-width: 40rem) {
@@ -54,7 +54,7 @@ figcaption { color: var(--quiet); margin-top: .3rem; max-width: 46rem; }
   .long-word { min-width: 10rem; }
   /* Pictures keep letters of a readable size, and scroll by themselves. */
   .picture { overflow-x: auto; }
-  .picture img { max-width: none; width: 34rem; }
+  .picture img { max-width: none; max-height: none; width: 34rem; }
 }
 @media screen and (min-width: 72rem) {
   .long .page { max-width: 82rem; padding: 2rem 2rem 4rem; display: grid; column-gap: 2.6rem;
