@@ -55,6 +55,7 @@ def one_line(capsys):
 
 def test_words_of_parallel_text(world, capsys):
     with Path("four.tsv").open("ab") as file:
+        file.write(b"file\tid\tlowerBarrier.\tBehekoLanga\n" * 9)
         file.write(b"one column\n\xff\ta\tb\tc\nfile\tid\tuntranslated\t\n")
     assert words("--lexicon-out", "lexicon.tsv", "--limit", "10", "--json") == 0
     result = json.loads(capsys.readouterr().out)
@@ -63,6 +64,7 @@ def test_words_of_parallel_text(world, capsys):
     assert {(one.source_word, one.target_word) for one in task.items} <= set(PAIRS)
     rejected = result["counts"]["rejected rows"]
     assert rejected["aligned: not UTF-8"] == 1 and rejected["aligned: neither two nor four columns"] == 1
+    assert rejected["aligned: an identifier or acronym"] == 1
     rows = [line.split("\t") for line in Path("lexicon.tsv").read_text(encoding="utf-8").splitlines()]
     assert {(row[0], row[1]) for row in rows} <= set(PAIRS) and len(rows) > 50
     scores = [float(row[2]) for row in rows]

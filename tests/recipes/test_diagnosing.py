@@ -266,6 +266,7 @@ def test_the_stage_runs_the_verb_and_reads_it_back(world):
     page = render_page(KIND.sections(SETTINGS, Path("stage"), result))
     for text in ("Recommended recipe", "Transplants: the map, cell by cell", "tokengrid", "Как дела?"):
         assert text in page, text
+    assert "with no control" not in page  # the shuffled donors are one
     # Again: what is there is read, and the report is the same.
     said.clear()
     assert KIND.run(SETTINGS, context).metrics == result.metrics and not said

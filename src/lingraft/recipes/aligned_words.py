@@ -14,6 +14,8 @@ HELP = "libreoffice-help-"
 PAIRS_FILE = "pairs.tsv"
 """What an aligned asset's directory holds."""
 WRONG_COLUMNS, NOT_TEXT = "aligned: neither two nor four columns", "aligned: not UTF-8"
+IDENTIFIER = "aligned: an identifier or acronym"
+"""Reasons for what is passed over: lines, and word pairs of which a word has a capital letter inside (our choice)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +27,7 @@ class AlignedWords:
         file: The text.
         sha256: Of the text.
         sentences: Sentence pairs read.
-        bad: Lines that were passed over, by reason.
+        bad: Lines and word pairs that were passed over, by reason.
     """
 
     pairs: list[InducedPair]
@@ -80,7 +82,10 @@ def induce_words(aligned: str, source: str, target: str, *, swap: bool = False) 
         )
     if swap != (columns[4] > columns[2] and _is_english(target)):
         sentences = [(other, own) for own, other in sentences]
-    pairs = induce_pairs(sentences)
+    found = induce_pairs(sentences)
+    pairs = [pair for pair in found if not any(map(_has_inner_capital, (pair.source_word, pair.target_word)))]
+    if len(pairs) < len(found):
+        bad[IDENTIFIER] = len(found) - len(pairs)
     if not pairs:
         raise ConfigError(
             f"{path}: no two words come together often enough in {len(sentences):,} sentence pairs",
@@ -142,6 +147,10 @@ def _cells(line: bytes) -> list[str] | str:
     except UnicodeDecodeError:
         return NOT_TEXT
     return cells if len(cells) in (2, 4) else WRONG_COLUMNS
+
+
+def _has_inner_capital(word: str) -> bool:
+    return any(letter.isupper() for letter in word[1:])
 
 
 def _row(pair: InducedPair) -> str:

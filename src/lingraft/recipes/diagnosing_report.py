@@ -15,7 +15,7 @@ from lingraft.patching.records import DONORS_FILE, MAP_FILE, VANILLA_FILE
 from lingraft.pivots.partials import in_parts, join_scores
 from lingraft.pivots.task_file import read_word_task
 from lingraft.recipes.diagnosing_inputs import TASK_FILE
-from lingraft.recipes.diagnosing_options import FERTILITY, FIDELITY, LIKELIHOOD, PATCHING, TRACE, WORDS
+from lingraft.recipes.diagnosing_options import FERTILITY, FIDELITY, LIKELIHOOD, PARTS, PATCHING, TRACE, WORDS
 from lingraft.recipes.diagnosing_parts import GRIDS_FILE, TEXTS_FILE, no_part
 from lingraft.recipes.fidelity_report import fidelity_sentence
 from lingraft.recipes.word_score_report import score_sections
@@ -28,6 +28,7 @@ from lingraft.reports.tokengrid import TokenCell, TokenGrid
 ANSWER_CHARACTERS = 300
 """How much of an answer the page shows."""
 NEEDS_CORPUS = "Add --set data.corpus=FILE, the text to train on: none was found here."
+_NO_CONTROL = "compares it with no control"
 _TRAINS = frozenset({"low-resource", "high-resource", "pretrain-only"})
 _GRIDS = (
     "Unfold a word: each cell is the token that a layer (the last one on top) would say after the token over its"
@@ -143,10 +144,7 @@ def read_grids(path: Path) -> list[TokenGrid]:
 def _measured(result: RunResult) -> Section:
     metrics = result.metrics
     skipped: Mapping[str, str] = metrics["skipped"]
-    rows: list[tuple[Cell, ...]] = [
-        (part, skipped.get(part, "measured"))
-        for part in (FERTILITY, LIKELIHOOD, WORDS, TRACE, FIDELITY, PATCHING)
-    ]
+    rows: list[tuple[Cell, ...]] = [(part, skipped.get(part, "measured")) for part in PARTS]
     blocks: list[Block] = [Table("Parts of this look", ("part", "result"), rows)]
     if metrics["help_pages"]:
         blocks.append(
@@ -268,11 +266,17 @@ def _headroom(directory: Path, found: Mapping[str, Any]) -> list[Section]:
         for instance, said in json.loads((directory / TEXTS_FILE).read_text(encoding="utf-8")).items()
     }
     vanilla, donors = read_answers(run / VANILLA_FILE), read_answers(run / DONORS_FILE, donor=0)
-    maps = map_sections(keyed, vanilla, donors, texts=texts)
+    maps = [_without(one, _NO_CONTROL) for one in map_sections(keyed, vanilla, donors, texts=texts)]
     return [
         first,
         *(replace(one, title=f"Transplants: {one.title[:1].lower()}{one.title[1:]}") for one in maps),
     ]
+
+
+def _without(section: Section, text: str) -> Section:
+    """Leave out what says that there is no control: it stands above."""
+    kept = [block for block in section.blocks if not (isinstance(block, Paragraph) and text in block.text)]
+    return replace(section, blocks=kept)
 
 
 def _beside(found: Mapping[str, Any], key: str, unit: str) -> str:
