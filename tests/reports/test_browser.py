@@ -262,6 +262,22 @@ def test_keyboard_walk_through_token_grid(browser, pages):
     assert browser.run(f"{FOCUS}.matches('td') && {FOCUS}.parentElement.cells[0].textContent === '0'")
 
 
+def test_only_frames_that_scroll_are_stops(browser, pages):
+    frames = """[...document.querySelectorAll('.scroll')].filter((one) => one.checkVisibility()
+      && !one.querySelector('[role=grid]')).map((one) => [one.scrollWidth > one.clientWidth, one.tabIndex])"""
+    browser.open(pages["run"], width=1280)
+    wide = browser.run(frames)
+    assert all(stop == (0 if scrolls else -1) for scrolls, stop in wide)
+    assert 0 < sum(scrolls for scrolls, _ in wide) < len(wide)
+    browser.call(
+        "Emulation.setDeviceMetricsOverride", width=360, height=900, deviceScaleFactor=1, mobile=True
+    )
+    browser.settle()
+    narrow = browser.run(frames)
+    assert all(stop == (0 if scrolls else -1) for scrolls, stop in narrow)
+    assert sum(scrolls for scrolls, _ in narrow) > sum(scrolls for scrolls, _ in wide)
+
+
 def test_long_answers_unfold_by_keyboard(browser, pages):
     browser.open(pages["run"], width=360)
     tab_to(browser, ".samples .fold > summary")

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from lingraft.reports.intervals import Estimate
@@ -78,15 +79,9 @@ def sourced(section: Section, place: str, numbers: Mapping[str, Cell], group: st
     blocks: list[Block] = []
     for block in section.blocks:
         if isinstance(block, Table) and not block.source:
-            source = _source_of(block, place, by_value)
-            blocks.append(
-                Table(
-                    block.caption, block.columns, block.rows, block.digits, block.best, block.folded, source
-                )
-            )
+            blocks.append(replace(block, source=_source_of(block, place, by_value)))
         elif isinstance(block, Figure) and not block.source:
-            source = f"Drawn from {place} (numbers: result.json)"
-            blocks.append(Figure(block.caption, block.alt, block.picture, source))
+            blocks.append(replace(block, source=f"Drawn from {place} (numbers: result.json)"))
         else:
             blocks.append(block)
     return Section(section.title, blocks, group)

@@ -25,7 +25,7 @@ from lingraft.reports.cells import Cell, format_cell
 from lingraft.reports.interactive import GridExplorer
 from lingraft.reports.result import RunResult
 from lingraft.reports.samples import SampleRow, Samples
-from lingraft.reports.scripts import script_policy
+from lingraft.reports.scripts import read_script, script_policy
 from lingraft.reports.template import PAGE, STYLE
 from lingraft.reports.tokengrid import TokenGrid
 
@@ -134,8 +134,10 @@ def render_page(
     given = [*sections, *(result_sections(result) if result is not None else [])]
     parts = _parts(given)
     kinds = {type(block) for section in given for block in section.blocks}
-    scripts = [text() for kind, text in _SCRIPTS.items() if kind in kinds]
     long = sum(1 + len(part.inner) for part in parts) >= LONG_PAGE
+    scripts = [text() for kind, text in _SCRIPTS.items() if kind in kinds]
+    if long and Table in kinds:
+        scripts.append(read_script("frames.js"))
     return PAGE.format(
         title=escaped(title),
         style=STYLE + "".join(style for kind, style in _STYLES.items() if kind in kinds),
