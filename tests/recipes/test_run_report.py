@@ -22,7 +22,7 @@ from lingraft.recipes.model_card import model_card, write_model_card
 from lingraft.recipes.outcome import outcome_of
 from lingraft.recipes.recipe_report import duration, write_recipe_report
 from lingraft.recipes.recipe_run import read_run
-from lingraft.recipes.run_inputs import UNKNOWN, find_catalogued, hub_name, run_inputs
+from lingraft.recipes.run_inputs import UNKNOWN, find_catalogued, hub_name, run_inputs, told_reference
 from lingraft.reports.intervals import Estimate
 from lingraft.reports.page import Figure, Section, Table
 from lingraft.reports.result import RunResult, collect_provenance, read_result, write_result
@@ -181,6 +181,11 @@ class TestPage:
         ]
         assert find_catalogued("asset:libreoffice-help-eu/train.txt").name == "libreoffice-help-eu"
         assert find_catalogued("some/where/v1/else.txt") is None
+        cached = "/home/me/.cache/lingraft/assets/libreoffice-help-eu/v2"
+        assert told_reference(f"{cached}/en/train.txt") == "asset:libreoffice-help-eu/en/train.txt"
+        assert told_reference(cached) == "libreoffice-help-eu"
+        for other in ("/data/assets/mine/v2/train.txt", "train.txt", "größe/assets"):
+            assert told_reference(other) == other
 
 
 class TestCard:

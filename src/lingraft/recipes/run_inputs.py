@@ -8,6 +8,8 @@ from lingraft.recipes.recipe_run import RecipeRun
 
 UNKNOWN = "not known here"
 """Said of the licence of what is not in the catalogue: only its source can tell it."""
+MADE = {"extended"}
+"""Names that verbs give to what they made themselves and list as read: the source tokenizer with new tokens."""
 HUB_NAMES = {
     "smollm2-135m-instruct": "HuggingFaceTB/SmolLM2-135M-Instruct",
     "gemma-3-270m": "google/gemma-3-270m",
@@ -21,7 +23,7 @@ class RunInput:
 
     Attributes:
         role: What for, in all stages that read it.
-        reference: As the stages named it.
+        reference: As the stages named it, or as a recipe would.
         revision: What pins it; verbs have ways of their own to say so, which may stand side by side.
         stages: Names of these stages.
         licence: Of its content, or `UNKNOWN`.
@@ -49,9 +51,9 @@ def run_inputs(run: RecipeRun) -> list[RunInput]:
     own = run.directory.as_posix().rstrip("/") + "/"
     for stage in run.stages:
         for item in stage.result.inputs:
-            if item.reference.startswith(own) or item.reference.startswith("stages/"):
+            if item.reference in MADE or item.reference.startswith((own, "stages/")):
                 continue
-            lists = met.setdefault(item.reference, ([], [], []))
+            lists = met.setdefault(told_reference(item.reference), ([], [], []))
             for known, new in zip(lists, (item.role, item.revision, stage.name), strict=True):
                 if new not in known:
                     known.append(new)
@@ -82,6 +84,21 @@ def find_catalogued(reference: str) -> Asset | None:
     """
     by_name = {asset.name: asset for asset in list_assets()}
     return next((by_name[part] for part in re.split(r"[/:\\]", reference) if part in by_name), None)
+
+
+def told_reference(reference: str) -> str:
+    """Return how a recipe names a file of an asset; its place in somebody's cache says nothing to others.
+
+    Args:
+        reference: A path or name.
+
+    Returns:
+        `asset:NAME/FILE` for a file below the cache, else the reference as it is.
+    """
+    found = re.search(r"/assets/([^/]+)/v\d+(?:/(.+))?$", reference)
+    if found is None or find_catalogued(found[1]) is None:
+        return reference
+    return f"asset:{found[1]}/{found[2]}" if found[2] else found[1]
 
 
 def hub_name(reference: str) -> str:
