@@ -9,10 +9,10 @@ from lingraft.files import find_run, require_free_space, require_replaceable
 from lingraft.models.embeddings import read_embeddings
 from lingraft.recipes.inputs import VocabularyInputs, auxiliary_space, load_inputs, read_lexicon
 from lingraft.reports.result import InputRevision, RunResult, read_result
-from lingraft.vocabulary.config import Mode, TransferConfig
+from lingraft.vocabulary.config import TransferConfig
 from lingraft.vocabulary.initializers import find_initializer
-from lingraft.vocabulary.inspection import inspect_vocabulary
-from lingraft.vocabulary.transfer import transfer_vocabulary
+from lingraft.vocabulary.inspection import complete_report
+from lingraft.vocabulary.transfer import TransferResult, transfer_vocabulary
 from lingraft.vocabulary.writing import write_transfer
 
 LOADING_OPTIONS = ("new_tokens", "vocabulary_size", "dtype", "trust_remote_code", "accept_terms")
@@ -59,8 +59,6 @@ def run_transfer(options: Mapping[str, Any], *, out: Path, device: str, inspect:
         **{name: options[name] for name in LOADING_OPTIONS},
     )
     require_free_space(out, needed_bytes(inputs))
-    # Before the transfer, which changes the model.
-    inspection = _inspected(inputs, config.mode) if inspect else None
     result = transfer_vocabulary(
         inputs.model,
         inputs.tokenizer,
@@ -86,13 +84,17 @@ def run_transfer(options: Mapping[str, Any], *, out: Path, device: str, inspect:
         command=command,
         inputs=revisions,
         corpus_counts=read,
-        inspection=inspection,
+        inspection=_inspected(inputs, result) if inspect else None,
     )
 
 
-def _inspected(inputs: VocabularyInputs, mode: Mode) -> dict[str, Any]:
-    report = inspect_vocabulary(
-        inputs.model, inputs.tokenizer, donor=inputs.donor, corpus=inputs.corpus, mode=mode
+def _inspected(inputs: VocabularyInputs, transferred: TransferResult) -> dict[str, Any]:
+    report = complete_report(
+        transferred.overlap,
+        inputs.model.tokenizer,
+        transferred.tokenizer,
+        corpus=inputs.corpus,
+        has_donor=inputs.donor is not None,
     )
     if inputs.bad_lines:
         reasons = ", ".join(f"{number:,} {reason}" for reason, number in inputs.bad_lines.items())

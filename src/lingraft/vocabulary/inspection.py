@@ -7,7 +7,7 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from lingraft.models.embeddings import read_embeddings
+from lingraft.models.embeddings import EmbeddingMatrices, read_embeddings
 from lingraft.models.loading import LoadedDonor, LoadedModel
 from lingraft.tokenizers.adapting import adapt_tokenizer
 from lingraft.tokenizers.fertility import FertilityReport, digit_warning, measure_fertility
@@ -49,8 +49,22 @@ def inspect_vocabulary(
     matrices = read_embeddings(model.model)
     adapted = tokenizer if mode == "extend" else adapt_tokenizer(tokenizer, model.tokenizer)
     problem = build_problem(matrices.input.float().cpu(), model.tokenizer, adapted, mode=mode, donor=donor)
+    counted = describe_problem(problem, matrices)
+    return complete_report(counted, model.tokenizer, adapted, corpus=corpus, has_donor=donor is not None)
+
+
+def describe_problem(problem: TransferProblem, matrices: EmbeddingMatrices) -> dict[str, Any]:
+    """Count what the two vocabularies share.
+
+    Args:
+        problem: The transfer to be made.
+        matrices: The source model's.
+
+    Returns:
+        `vocabulary`, `overlap` and `anchors` of the pre-flight report.
+    """
     shared = int((~problem.match.by_role).sum())
-    report: dict[str, Any] = {
+    return {
         "vocabulary": {
             "source": len(problem.source_pieces),
             "target": len(problem.target_pieces),
@@ -61,16 +75,37 @@ def inspect_vocabulary(
         },
         "overlap": {"shared": shared, "by_role": len(problem.match) - shared, "new": len(problem.new_ids)},
         "anchors": _anchors(problem),
-        "fertility": None,
-        "warnings": [],
     }
+
+
+def complete_report(
+    counted: Mapping[str, Any],
+    source_tokenizer: PreTrainedTokenizerBase,
+    adapted: PreTrainedTokenizerBase,
+    *,
+    corpus: Iterable[str] | None = None,
+    has_donor: bool = True,
+) -> dict[str, Any]:
+    """Add to the counts what the tokenizers make of the text, and warnings.
+
+    Args:
+        counted: Of `describe_problem`.
+        source_tokenizer: The model's.
+        adapted: The target tokenizer, adapted to the model.
+        corpus: Target-language documents; fertility is measured on the first 2,000.
+        has_donor: Whether there is a donor.
+
+    Returns:
+        The pre-flight report.
+    """
+    report: dict[str, Any] = {**counted, "fertility": None, "warnings": []}
     if corpus is not None:
         sample = list(islice((text for text in corpus if text.strip()), SAMPLE))
         report["fertility"] = {
-            "before": _fertility(measure_fertility(model.tokenizer, sample)),
+            "before": _fertility(measure_fertility(source_tokenizer, sample)),
             "after": _fertility(measure_fertility(adapted, sample)),
         }
-    report["warnings"] = list(_warnings(report, problem, adapted, donor is not None))
+    report["warnings"] = list(_warnings(report, source_tokenizer, adapted, has_donor))
     return report
 
 
@@ -120,18 +155,21 @@ def _fertility(measured: FertilityReport) -> dict[str, Any]:
 
 
 def _warnings(
-    report: Mapping[str, Any], problem: TransferProblem, adapted: PreTrainedTokenizerBase, has_donor: bool
+    report: Mapping[str, Any],
+    source_tokenizer: PreTrainedTokenizerBase,
+    adapted: PreTrainedTokenizerBase,
+    has_donor: bool,
 ) -> Iterator[str]:
     """What a user should know before starting."""
-    digits = digit_warning(adapted, problem.source_tokenizer)
+    digits = digit_warning(adapted, source_tokenizer)
     if digits is not None:
         yield digits
-    if report["overlap"]["shared"] < SMALL_OVERLAP and len(problem.new_ids):
+    if report["overlap"]["shared"] < SMALL_OVERLAP and report["overlap"]["new"]:
         yield (
             f"only {report['overlap']['shared']} shared tokens: regressions on the overlap (salt, sava, omp) will be"
             " weak; fused and subword-mean do not need it"
         )
-    if not has_donor and len(problem.new_ids):
+    if not has_donor and report["overlap"]["new"]:
         yield "no --donor: salt, clp, sava, omp and fused cannot run"
     if report["fertility"] is not None:
         before, after = report["fertility"]["before"], report["fertility"]["after"]

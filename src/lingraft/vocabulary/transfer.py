@@ -23,6 +23,7 @@ from lingraft.vocabulary.config import Mode, TransferConfig
 from lingraft.vocabulary.fasttext import WordVectors
 from lingraft.vocabulary.final_states import measure_final_states
 from lingraft.vocabulary.initializers import COPIES_NO_OVERLAP, SHIFT_SUFFIX, find_initializer
+from lingraft.vocabulary.inspection import describe_problem
 from lingraft.vocabulary.mixtures import row_blocks
 from lingraft.vocabulary.problem import FinalStates, Matrix, Rule, TransferProblem
 from lingraft.vocabulary.provenance import provenance_table
@@ -41,6 +42,7 @@ class TransferResult:
         provenance: One row a target token: token_id, text, origin, neighbours, residual, norm.
         counts: Number of tokens of each origin.
         notes: What the method reports of itself.
+        overlap: What the vocabularies share, as `describe_problem` counts it.
     """
 
     model: PreTrainedModel
@@ -50,6 +52,7 @@ class TransferResult:
     provenance: pa.Table
     counts: Mapping[str, int]
     notes: Mapping[str, Any]
+    overlap: Mapping[str, Any]
 
 
 def transfer_vocabulary(
@@ -121,6 +124,7 @@ def transfer_vocabulary(
         normalise=normalise,
         seed=seed,
     )
+    overlap = describe_problem(problem, matrices)
     chosen, reason = choose_method(problem) if method == "auto" else (method, "asked for")
     problem = problem_for(chosen, problem, mode)
     rule = find_initializer(chosen)(problem)
@@ -136,6 +140,7 @@ def transfer_vocabulary(
         provenance=provenance,
         counts=dict(sorted(Counter(provenance["origin"].to_pylist()).items())),
         notes=dict(rule.notes),
+        overlap=overlap,
     )
 
 
