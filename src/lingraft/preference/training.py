@@ -190,7 +190,7 @@ def train_preference(
                 checkpoint = latest_checkpoint(directory)
                 resumed_from = int(checkpoint.name.rsplit("-", 1)[1]) if checkpoint else 0
                 advance(resumed_from)
-                trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+                trainer.run(checkpoint)
             step = BestWeights(directory).restore(model) if keep == "best" else loop.steps
             trained = finish()
     return _result(trained, trainer, dropped, learning=learning, step=step, resumed_from=resumed_from)

@@ -188,7 +188,7 @@ def _run(trainer: Any, plan: TrainingPlan, block_length: int, checkpoint: Path |
     """Train from the checkpoint, if there is one, and read the result out of the trainer's state."""
     resumed_from = int(checkpoint.name.rsplit("-", 1)[1]) if checkpoint else 0
     trainer.advance(resumed_from)
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    trainer.run(checkpoint)
     trainer.set_body(on=True)
     history = trainer.state.log_history
     taken = [entry for entry in history if "loss" in entry]

@@ -32,6 +32,7 @@ from lingraft.training.optimization import (
     rate_factor,
 )
 from lingraft.training.plan import TrainingPlan
+from lingraft.training.sharding import gather_parameters, refuse_under_fsdp
 
 COMPLETE = "lingraft-complete.json"
 """Written last into a checkpoint: one without it was cut short and is not resumed from."""
@@ -138,12 +139,18 @@ class RunTrainer(Trainer):
         self._body = body_parameters(model)
         self._body_on = True
         super().__init__(model=model, args=args, train_dataset=dataset, data_collator=collate)
+        refuse_under_fsdp(self, masters=masters is not None, evaluate_at=evaluate_at if evaluate else ())
         # One process uses one device; several are what accelerate launch is for. Trainer would use DataParallel.
         self.args._n_gpu = min(1, self.args._n_gpu)
         # Losses are those of a micro-batch, which Trainer then divides by their number.
         self.loss_is_scaled_for_ga = False
         self.pop_callback(PrinterCallback)
         self.add_callback(StepCallback(self, evaluate_at, evaluate))
+
+    def run(self, checkpoint: Path | None) -> None:
+        """Train, from a checkpoint where there is one; whole parameters come out, sharded or not."""
+        self.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        gather_parameters(cast(torch.nn.Module, self.model))
 
     def set_body(self, on: bool) -> None:
         """Let the body learn or hold it still.
@@ -163,10 +170,8 @@ class RunTrainer(Trainer):
             groups = parameter_groups(
                 self.model, plan.learning_rate, plan.embedding_learning_rate, plan.weight_decay
             )
-            options: dict[str, Any] = {
-                "betas": (self.args.adam_beta1, self.args.adam_beta2),
-                "eps": self.args.adam_epsilon,
-            }
+            betas = (self.args.adam_beta1, self.args.adam_beta2)
+            options: dict[str, Any] = {"betas": betas, "eps": self.args.adam_epsilon}
             if self.masters is not None:
                 self.optimizer = MasterAdamW(groups, self.masters, **options)
             else:
