@@ -227,11 +227,21 @@ def test_two_processes_equal_one(world):
     precise = ["--precision", "float32"]
     assert main(command_line("one", *precise)) == 0
     Path("line.py").write_text(
-        "import sys\nfrom lingraft.cli.app import main\nsys.exit(main(sys.argv[1:]))\n", encoding="utf-8"
+        "import os, sys\nfrom lingraft.cli.app import main\nstatus = main(sys.argv[1:])\n"
+        "import torch.distributed as dist\n"
+        "print('process', dist.get_rank(), 'of', dist.get_world_size(), file=sys.stderr)\nsys.exit(status)\n",
+        encoding="utf-8",
     )
-    launcher = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
-    launcher += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
-    launcher += ["--main_process_port", "0", "line.py"]
+    # What accelerate launch runs for several devices; on processors alone it would start one process and say nothing.
+    launcher = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc_per_node",
+        "2",
+        "line.py",
+    ]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     ended = subprocess.run(
         [*launcher, *command_line("two", "--json", *precise)],
@@ -241,6 +251,7 @@ def test_two_processes_equal_one(world):
         env=environment,
     )
     assert ended.returncode == 0, ended.stderr[-2000:]
+    assert "process 1 of 2" in ended.stderr
     assert json.loads(ended.stdout)["metrics"]["steps"] == 6, "one process prints, and one only"
     one, two = (pq.read_table(f"{out}/steps.parquet") for out in ("one", "two"))
     np.testing.assert_allclose(two["loss"].to_numpy(), one["loss"].to_numpy(), rtol=1e-5)

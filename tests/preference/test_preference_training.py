@@ -345,14 +345,14 @@ def test_killed_and_started_again_ends_the_same(tmp_path: Path, parameters: str)
 def test_two_processes_equal_one(tmp_path: Path, parameters: str) -> None:
     options = OPTIONS | {"parameters": parameters, "gradient_accumulation": 2, "evaluate_at": [0, 4]}
     options["tokens_together"] = 12
-    launcher = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
-    launcher += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
-    launcher += ["--main_process_port", "0"]
+    # What accelerate launch runs for several devices; on processors alone it would start one process and say nothing.
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     assert run_script(tmp_path / "two-run", tmp_path / "two", launcher, **options) == 0
     two, one = (
         torch.load(tmp_path / "two"),
         train(None, **options | {"gradient_accumulation": 1, "tokens_together": None}),
     )
+    assert two["processes"] == 2 and one["processes"] == 1
     np.testing.assert_allclose(two["losses"], one["losses"], rtol=1e-5)
     for ours, theirs in zip(two["measures"][1:], one["measures"][1:], strict=True):
         assert ours == pytest.approx(theirs, rel=1e-4, abs=1e-5)

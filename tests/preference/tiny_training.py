@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
 from lingraft.preference.items import PairedItem
@@ -101,6 +102,7 @@ def train(directory: Path | None, **chosen: Any) -> dict[str, Any]:
     )
     measures = [{k: v for k, v in m.items() if k != "seconds"} for m in result.measures]
     return {
+        "processes": dist.get_world_size() if dist.is_initialized() else 1,
         "losses": result.losses.tolist(),
         "measures": measures,
         "evaluations": {step: dict(value) for step, value in result.evaluations.items()},

@@ -276,19 +276,11 @@ def test_two_processes_equal_one(tmp_path: Path, body_after: int) -> None:
         "evaluate_at": [0, 4],
         "gradient_accumulation": 2,
     }
-    launcher = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
-    launcher += [
-        "--num_machines",
-        "1",
-        "--mixed_precision",
-        "no",
-        "--dynamo_backend",
-        "no",
-        "--main_process_port",
-        "0",
-    ]
+    # What accelerate launch runs for several devices; on processors alone it would start one process and say nothing.
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     assert run_script(tmp_path / "two-run", tmp_path / "two", launcher, **options) == 0
     two, one = torch.load(tmp_path / "two"), train(None, **options | {"gradient_accumulation": 1})
+    assert two["processes"] == 2 and one["processes"] == 1
     np.testing.assert_allclose(two["losses"], one["losses"], rtol=1e-5)
     assert two["evaluations"].keys() == one["evaluations"].keys() == {0, 4}
     assert_close(two["weights"], one["weights"], 2e-5)

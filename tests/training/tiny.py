@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from numpy.typing import NDArray
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
@@ -54,6 +55,7 @@ def train(directory: Path | None, **chosen: Any) -> dict[str, Any]:
 
     result = train_causal(model, blocks(), output_dir=directory, evaluate=evaluate, **chosen)
     return {
+        "processes": dist.get_world_size() if dist.is_initialized() else 1,
         "losses": result.losses.tolist(),
         "norms": result.gradient_norms.tolist(),
         "evaluations": {step: dict(value) for step, value in result.evaluations.items()},

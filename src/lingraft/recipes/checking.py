@@ -1,22 +1,29 @@
 """Check a recipe whole before anything runs: keys, types, references, files, order; every fault at once."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
-from lingraft.recipes.faults import Fault, RecipeError, settings_faults, shown, unknown_key
+from lingraft.recipes.changes import TOP, apply_changes
+from lingraft.recipes.faults import (
+    Fault,
+    RecipeError,
+    settings_faults,
+    shown,
+    unknown_key,
+    yes_for_numbers,
+)
 from lingraft.recipes.filling import Filled, Outputs, fill_references, reference_fault
-from lingraft.recipes.references import each_text
+from lingraft.recipes.machine import machine_faults
+from lingraft.recipes.references import RECIPE, STAGE, each_text
 from lingraft.recipes.schema import DATA_ROLES, Recipe, RecipeData, ScaleSettings
 from lingraft.recipes.stages.contract import Role, StageKind, StageSettings
 from lingraft.recipes.stages.kinds import STAGES
 from lingraft.recipes.yaml_lines import Document, Keys, Lines
 
 _NESTED: Mapping[str, type[BaseModel]] = {"data": RecipeData, "scale": ScaleSettings}
-_TOP = frozenset(Recipe.model_fields)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,57 +108,23 @@ def check_recipe(document: Document, name: str, changes: Sequence[str] = ()) -> 
     recipe = _read_top(content, checking)
     if recipe is not None:
         content = _with_language(content, recipe.language)
-        recipe = recipe.model_copy(update={"data": RecipeData.model_validate(content.get("data") or {})})
+        texts = {
+            "title": content.get("title") or "",
+            "data": RecipeData.model_validate(content.get("data") or {}),
+        }
+        recipe = recipe.model_copy(update=texts)
     checking.faults += _data_faults(content)
+    if recipe is not None:
+        checking.faults += machine_faults(recipe)
     stages = list(_read_stages(content.get("stages"), checking))
     filled = _fill(content, stages, checking)
     if checking.faults or recipe is None:
         raise RecipeError(checking.told())
     checked = tuple(
         CheckedStage(stage, kind_name, STAGES[kind_name], settings, filled[stage].values)
-        for stage, kind_name, settings in stages
-        if settings is not None
+        for stage, kind_name, settings, _ in stages
     )
     return CheckedRecipe(recipe, checked, content)
-
-
-def apply_changes(
-    content: Mapping[str, Any], changes: Sequence[str]
-) -> tuple[dict[str, Any], dict[Keys, str], list[Fault]]:
-    """Put `KEY=VALUE` changes into a recipe's content.
-
-    Args:
-        content: What the file says; it is not changed.
-        changes: The changes; a value is read as YAML.
-
-    Returns:
-        The changed content, which keys were changed by which text, and what is wrong with the changes.
-    """
-    new: dict[str, Any] = {**content}
-    changed: dict[Keys, str] = {}
-    faults: list[Fault] = []
-    for text in changes:
-        dotted, equals, given = text.partition("=")
-        keys: Keys = tuple(dotted.strip().split("."))
-        if keys[0] not in _TOP:
-            keys = ("stages", *keys)
-        changed[keys] = text
-        if not equals or not all(keys):
-            faults.append(
-                Fault(keys, f"{text!r}", "STAGE.KEY=VALUE or KEY=VALUE", "for instance pretrain.steps=500")
-            )
-            continue
-        try:
-            value = yaml.safe_load(given)
-        except yaml.YAMLError:
-            value = given
-        if keys[0] == "stages" and (len(keys) < 3 or keys[1] not in (new.get("stages") or {})):
-            there = [*_TOP - {"stages", "resolved"}, *map(str, new.get("stages") or {})]
-            fault = unknown_key((keys[1],), there)
-            faults.append(replace(fault, keys=keys))
-            continue
-        _put(new, keys, value)
-    return new, changed, faults
 
 
 def _with_language(value: Any, language: str) -> Any:
@@ -163,17 +136,8 @@ def _with_language(value: Any, language: str) -> Any:
     return value.replace("{language}", language) if isinstance(value, str) else value
 
 
-def _put(content: dict[str, Any], keys: Keys, value: Any) -> None:
-    """Set a value deep inside, copying the mappings on the way."""
-    for key in keys[:-1]:
-        inner = content.get(str(key))
-        content[str(key)] = {**inner} if isinstance(inner, Mapping) else {}
-        content = content[str(key)]
-    content[str(keys[-1])] = value
-
-
 def _read_top(content: Mapping[str, Any], checking: _Checking) -> Recipe | None:
-    known: dict[Keys, Sequence[str]] = {(): sorted(_TOP - {"resolved"})}
+    known: dict[Keys, Sequence[str]] = {(): sorted(TOP - {"resolved"})}
     known |= {(name,): list(model.model_fields) for name, model in _NESTED.items()}
     if isinstance(content.get("language"), bool):
         expected = "a language's code as text; YAML reads a bare `no` as false"
@@ -182,6 +146,7 @@ def _read_top(content: Mapping[str, Any], checking: _Checking) -> Recipe | None:
         )
         content = {**content, "language": "no"}
     checking.faults += _language_faults(content.get("language"))
+    checking.faults += yes_for_numbers(Recipe, content)
     try:
         recipe = Recipe.model_validate(
             {key: value for key, value in content.items() if key != "stages"} | _SOME
@@ -222,12 +187,22 @@ def _data_faults(content: Mapping[str, Any]) -> Iterator[Fault]:
         # Another type than text is told by the schema.
         for place, text in each_text(value if isinstance(value, str | list) else None):
             fault = reference_fault(text, role)
+            if text.startswith((STAGE, RECIPE)):
+                fault = (
+                    repr(text),
+                    "what is there before any stage",
+                    "say that in a stage; name a file or model",
+                )
             if fault is not None:
                 yield Fault((*keys, *place), f"{'.'.join(map(str, keys))}: {fault[0]}", fault[1], fault[2])
 
 
-def _read_stages(given: Any, checking: _Checking) -> Iterator[tuple[str, str, StageSettings | None]]:
-    """Go through the stages; settings that are not valid are None, and their faults are kept."""
+_Read = tuple[str, str, StageSettings, frozenset[str]]
+"""Name and kind of a stage, its settings, and the fields of them that were not valid and stand at their defaults."""
+
+
+def _read_stages(given: Any, checking: _Checking) -> Iterator[_Read]:
+    """Go through the stages; faults are kept."""
     if not isinstance(given, Mapping) or not given:
         found = "no stages" if not given else f"stages: {shown(given)}"
         expected = f"a mapping of stages ({', '.join(STAGES)})"
@@ -242,7 +217,7 @@ def _read_stages(given: Any, checking: _Checking) -> Iterator[tuple[str, str, St
         settings = {} if value is None else value
         if not isinstance(settings, Mapping):
             checking.faults.append(
-                Fault(keys, f"{name}: {shown(value)}", "a mapping of settings", "correct it")
+                Fault(keys, f"stages.{name}: {shown(value)}", "a mapping of settings", "correct it")
             )
             continue
         kind = str(settings.get("use") or name)
@@ -255,31 +230,38 @@ def _read_stages(given: Any, checking: _Checking) -> Iterator[tuple[str, str, St
                 Fault(keys, f"no kind of stage {kind!r}", f"one of {', '.join(STAGES)}", remedy)
             )
             continue
-        yield name, kind, _read_settings(STAGES[kind].settings, settings, keys, checking)
+        yield name, kind, *_read_settings(STAGES[kind].settings, settings, keys, checking)
 
 
 def _name_fault(name: Any, keys: Keys) -> Fault | None:
     plain = isinstance(name, str) and name.replace("-", "").replace("_", "").isalnum() and name.isascii()
     if not plain:
         return Fault(keys, f"a stage named {shown(name)}", "letters, digits, - and _", "rename it")
-    if name in _TOP:
+    if name in TOP:
         return Fault(keys, f"a stage named {name!r}", "a name that is no key of the recipe", "rename it")
     return None
 
 
 def _read_settings(
     model: type[StageSettings], given: Mapping[str, Any], keys: Keys, checking: _Checking
-) -> StageSettings | None:
+) -> tuple[StageSettings, frozenset[str]]:
+    """Read a stage's settings; what is valid of them is returned too, so that what it names is checked at once."""
+    checking.faults += yes_for_numbers(model, given, keys)
     try:
-        return model.model_validate(dict(given))
+        return model.model_validate(dict(given)), frozenset()
     except ValidationError as error:
         checking.faults += settings_faults(error.errors(), {(): list(model.model_fields)}, keys)
-        return None
+        bad = frozenset(str(one["loc"][0]) for one in error.errors() if one["loc"])
+    good = {name: value for name, value in given.items() if name in model.model_fields and name not in bad}
+    try:
+        return model.model_validate(good), bad
+    except ValidationError:
+        return model.model_construct(**good), bad
 
 
 def _fill(
     content: Mapping[str, Any],
-    stages: Sequence[tuple[str, str, StageSettings | None]],
+    stages: Sequence[_Read],
     checking: _Checking,
 ) -> dict[str, Filled]:
     """Fill in and check the references of all stages, as far as the recipe is readable."""
@@ -290,11 +272,13 @@ def _fill(
     }
     filled: dict[str, Filled] = {}
     made: dict[str, Outputs] = {}
-    for number, (name, kind_name, settings) in enumerate(stages):
+    for number, (name, kind_name, settings, bad) in enumerate(stages):
         kind = STAGES[kind_name]
-        if settings is not None:
-            later = [stage for stage, _, _ in stages[number:]]
-            filled[name] = fill_references(name, kind, settings, given, made, later=later)
-            checking.faults += filled[name].faults
-        made[name] = kind.outputs if settings is None else kind.made_by(settings)
+        later = [stage for stage, *_ in stages[number:]]
+        filled[name] = fill_references(name, kind, settings, given, made, later=later)
+        # What a bad field leaves missing is no fault of its own.
+        checking.faults += [
+            one for one in filled[name].faults if not bad.intersection(map(str, one.keys[2:3]))
+        ]
+        made[name] = kind.made_by(settings)
     return filled

@@ -59,7 +59,7 @@ def run_in_processes(kind_name: str, settings: Any, context: StageContext) -> Ru
     }
     write_json(context.out / JOB, job)
     context.say(f"in {scale.processes} processes")
-    status = _launch(_command(context), failure)
+    status = _launch(_command(context), failure, scale.processes)
     if failure.exists():
         raise _read_failure(failure)
     if status or not (context.out / RESULT_FILE).exists():
@@ -72,22 +72,35 @@ def run_in_processes(kind_name: str, settings: Any, context: StageContext) -> Ru
 
 
 def _command(context: StageContext) -> list[str]:
+    """Return the launcher's command line: on processors alone what accelerate launch would run for several devices.
+
+    accelerate launch itself starts a single process there, and says nothing.
+    """
     scale = context.scale
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", str(scale.processes)]
+    job = ["-m", "lingraft.recipes.launching", str(context.out)]
+    number = str(scale.processes)
+    if scale.accelerate_config is not None and not scale.accelerate_config.is_file():
+        raise ConfigError(
+            f"scale.accelerate_config: no file {scale.accelerate_config}",
+            "a file of `accelerate config`",
+            "check the path",
+        )
+    if scale.accelerate_config is None and (context.device == "cpu" or not _has_accelerator()):
+        return [
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            "--standalone",
+            "--nproc_per_node",
+            number,
+            *job,
+        ]
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", number]
     if scale.accelerate_config is not None:
-        if not scale.accelerate_config.is_file():
-            raise ConfigError(
-                f"scale.accelerate_config: no file {scale.accelerate_config}",
-                "a file of `accelerate config`",
-                "check the path",
-            )
-        command += ["--config_file", str(scale.accelerate_config)]
-    else:
-        command += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
-    if context.device == "cpu" or not _has_accelerator():
-        command.append("--cpu")
+        return [*command, "--config_file", str(scale.accelerate_config), *job]
+    one_machine = ["--multi_gpu", "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
     # Another free port each time: a fixed one may still be held by a run that was killed.
-    return [*command, "--main_process_port", "0", "-m", "lingraft.recipes.launching", str(context.out)]
+    return [*command, *one_machine, "--main_process_port", "0", *job]
 
 
 def _has_accelerator() -> bool:
@@ -96,9 +109,14 @@ def _has_accelerator() -> bool:
     return bool(torch.cuda.is_available() or torch.backends.mps.is_available())
 
 
-def _launch(command: list[str], failure: Path) -> int:
+def _launch(command: list[str], failure: Path, processes: int) -> int:
     """Run the launcher; what it prints goes to stderr, but not its tracebacks about a failure that is known."""
-    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=sys.stderr.fileno()) as process:
+    # As many threads a process as its share of the cores, unless the user says otherwise: torchrun would take one.
+    threads = str(max(1, (os.cpu_count() or 1) // processes))
+    environment = {"OMP_NUM_THREADS": threads, **os.environ}
+    with subprocess.Popen(
+        command, stderr=subprocess.PIPE, stdout=sys.stderr.fileno(), env=environment
+    ) as process:
         assert process.stderr is not None
         _forward(process.stderr, failure)
         return process.wait()
