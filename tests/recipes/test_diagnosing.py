@@ -118,10 +118,10 @@ def test_findings_are_taken_from_where_they_are():
         2.0, 4.0, 3.0, 1.0, 1.8, interval, 0.4, 7, True, interval
     )
     assert findings_of({}) == Findings()
-    # No answer could be judged, and no English text.
+    # No answer could be judged; no English text.
     assert findings_of({"fidelity": {"line_pass_rate": None, "judged": 0}}) == Findings()
-    alone = findings_of({"likelihood": {"target": {"bits_per_byte": {"value": 3.0}}}})
-    assert (alone.bits_per_byte, alone.english_bits_per_byte) == (3.0, None)
+    alone = {"likelihood": {"target": {"bits_per_byte": {"value": 3.0}}}}
+    assert findings_of(alone) == Findings(bits_per_byte=3.0)
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,8 @@ def test_a_part_that_cannot_be_measured_says_why(world, monkeypatch, error):
 
 def help_pages(directory):
     """What the asset of help pages looks like."""
-    directory.mkdir()
+    directory = directory / "v9"
+    directory.mkdir(parents=True)
     for name, file in {"heldout.txt": "ru.txt", "en.heldout.txt": "en.txt"}.items():
         shutil.copy(file, directory / name)
     rows = Path("aligned.tsv").read_text(encoding="utf-8").splitlines()
@@ -161,7 +162,7 @@ def help_pages(directory):
 
 @pytest.fixture
 def asset(world, monkeypatch):
-    directory = help_pages(world / "v9")
+    directory = help_pages(world / "libreoffice-help-ru")
     for module in ("diagnosing_inputs", "aligned_words"):
         monkeypatch.setattr(
             f"lingraft.recipes.{module}.is_asset_name", lambda name: name == "libreoffice-help-ru"
@@ -181,8 +182,10 @@ def test_help_pages_stand_in_for_what_is_not_given(asset):
     assert set(result.metrics["fertility"]) == {"target", "english", "byte_premium"}
     rows = [json.loads(line) for line in Path("out/prompts.jsonl").read_text(encoding="utf-8").splitlines()]
     assert len(rows) == 3 and all(row["prompt"].startswith("Заголовок номер") for row in rows)
-    command = result.metrics["recommendation"]["command"]
-    assert "data.aligned=libreoffice-help-ru" in command
+    # The built-in recipes read the help pages by themselves.
+    assert "data." not in result.metrics["recommendation"]["command"]
+    inputs = {item.role: item.reference for item in result.inputs}
+    assert inputs["held_out"] == "asset:libreoffice-help-ru/heldout.txt"
     page = Path("out/report.html").read_text(encoding="utf-8")
     assert "taken from the asset libreoffice-help-ru" in page
 
@@ -191,7 +194,7 @@ def test_no_help_pages_for_text_that_has_no_english_beside_it(asset):
     """English of another kind would not compare."""
     given = options("fertility", english_held_out=None, help_pages=True)
     found = run_diagnosis(given, out=Path("out")).metrics
-    assert "english" not in found["fertility"] and found["help_pages"] is None
+    assert "english" not in found["fertility"] and not found["help_pages"]
 
 
 def test_help_pages_that_cannot_be_fetched(asset, monkeypatch):
@@ -255,7 +258,6 @@ SETTINGS = DiagnoseSettings(
 def test_the_stage_runs_the_verb_and_reads_it_back(world):
     said = []
     context = StageContext("look", Path("stage"), "ru", seed=3, say=said.append)
-    Path("stage").mkdir()
     result = KIND.run(SETTINGS, context)
     assert result.kind == "stage diagnose" and result.seeds == {"seed": 3}
     assert [line.removeprefix("diagnose: ") for line in said] == list(PARTS)

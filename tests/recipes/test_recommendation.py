@@ -105,6 +105,13 @@ def test_thresholds_at_the_edge(name, value, recipes):
     assert tuple(recommend(one).recipe for one in edge(name, value)) == recipes
 
 
+def test_a_fitting_vocabulary_needs_no_stage():
+    assert any(
+        "take the vocabulary stage out" in reason for reason in recommend(findings(LONG, PART, WRONG)).reasons
+    )
+    assert not any("take the" in reason for reason in recommend(findings(SHORT, PART, WRONG)).reasons)
+
+
 def test_few_answers_say_nothing():
     enough = findings(LONG, NEAR, WRONG, judged_answers=FEWEST_ANSWERS)
     assert recommend(enough).recipe == "preference-only"
@@ -139,7 +146,7 @@ def test_bytes_are_weighed_by_script():
 
 def test_byte_premium():
     assert byte_premium("plain English") == 1.0 == byte_premium("") == byte_premium("123")
-    assert byte_premium("Größe") == pytest.approx(7 / 5)
+    assert byte_premium("Größe") == pytest.approx(7 / 5) and byte_premium("Größe" + 50 * "x") == 1.0
     assert byte_premium("Съешьещё") == 2.0
     assert byte_premium("मेरानाम") == 3.0
     for dense in ("文書を開いて", "안녕하세요 오늘은", "中文"):

@@ -225,29 +225,31 @@ def _result(bench: Bench, metrics: Mapping[str, Any], skipped: Mapping[str, str]
 
 
 def start_data(material: Material) -> dict[str, str]:
-    """Return what the recommended recipe should read: what was given, else the help pages.
+    """Return what the recommended recipe should read beside its own defaults, which are the help pages.
 
     Args:
         material: What there was to measure on.
 
     Returns:
-        Field of a recipe's `data` to what stands for it.
+        Field of a recipe's `data` to what was given for it.
     """
-    given, asset = material.given, material.asset
     names = ("held_out", "english_held_out", "lexicon", "aligned", "words")
-    data = {name: str(getattr(given, name)) for name in names if getattr(given, name) is not None}
-    if asset is None:
-        return data
-    pages = {"held_out": "heldout.txt", "english_held_out": "en.heldout.txt"}
-    for name, file in pages.items():
-        if Path(data.get(name, "")).parent.parent.name == asset:
-            data[name] = f"asset:{asset}/{file}"
-    return {"corpus": f"asset:{asset}/train.txt", **data}
+    given = {name: getattr(material.given, name) for name in names}
+    return {
+        name: str(value)
+        for name, value in given.items()
+        if value is not None and not _from_help_pages(str(value), material.asset)
+    }
+
+
+def _from_help_pages(reference: str, asset: str | None) -> bool:
+    """Whether a reference is the asset, or a file in its directory."""
+    return asset is not None and asset in {reference, Path(reference).parent.parent.name}
 
 
 def _inputs(bench: Bench, metrics: Mapping[str, Any]) -> tuple[InputRevision, ...]:
     """Return what pins the run's inputs: the model by what a part found it to be, texts by what they say."""
-    material, data = bench.material, start_data(bench.material)
+    material = bench.material
     found: dict[str, InputRevision] = {}
     for part in metrics:
         directory = bench.out / part
@@ -255,6 +257,9 @@ def _inputs(bench: Bench, metrics: Mapping[str, Any]) -> tuple[InputRevision, ..
             if item.role == "model":
                 found[item.role] = item
     for role, texts in (("held_out", material.texts), ("english_held_out", material.english)):
+        reference = str(getattr(material.given, role))
         if texts is not None:
-            found[role] = InputRevision(role=role, reference=data[role], revision=text_revision(texts))
+            if _from_help_pages(reference, material.asset):
+                reference = f"asset:{material.asset}/{Path(reference).name}"
+            found[role] = InputRevision(role=role, reference=reference, revision=text_revision(texts))
     return tuple(found.values())

@@ -9,11 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from lingraft.assets.catalog import is_asset_name
 from lingraft.patching.map_files import map_keys, read_answers, read_maps
 from lingraft.patching.map_report import map_sections
 from lingraft.patching.records import DONORS_FILE, MAP_FILE, VANILLA_FILE
 from lingraft.pivots.partials import in_parts, join_scores
 from lingraft.pivots.task_file import read_word_task
+from lingraft.recipes.aligned_words import HELP
 from lingraft.recipes.diagnosing_inputs import TASK_FILE
 from lingraft.recipes.diagnosing_options import FERTILITY, FIDELITY, LIKELIHOOD, PARTS, PATCHING, TRACE, WORDS
 from lingraft.recipes.diagnosing_parts import GRIDS_FILE, TEXTS_FILE, no_part
@@ -27,7 +29,7 @@ from lingraft.reports.tokengrid import TokenCell, TokenGrid
 
 ANSWER_CHARACTERS = 300
 """How much of an answer the page shows."""
-NEEDS_CORPUS = "Add --set data.corpus=FILE, the text to train on: none was found here."
+NEEDS_CORPUS = "Add --set data.corpus=FILE, text to train on: there are no help pages in this language."
 _NO_CONTROL = "compares it with no control"
 _TRAINS = frozenset({"low-resource", "high-resource", "pretrain-only"})
 _GRIDS = (
@@ -117,9 +119,9 @@ def recommendation_blocks(result: RunResult) -> list[Block]:
 
 
 def needs_corpus(result: RunResult) -> bool:
-    """Whether the recommended recipe trains on text, and none is named in its command."""
-    advice = result.metrics["recommendation"]
-    return advice["recipe"] in _TRAINS and "data.corpus=" not in advice["command"]
+    """Whether the recommended recipe trains on text, and the help pages that it reads by default do not exist."""
+    pages = is_asset_name(f"{HELP}{result.metrics['language'].lower()}")
+    return result.metrics["recommendation"]["recipe"] in _TRAINS and not pages
 
 
 def read_grids(path: Path) -> list[TokenGrid]:
@@ -143,8 +145,7 @@ def read_grids(path: Path) -> list[TokenGrid]:
 
 def _measured(result: RunResult) -> Section:
     metrics = result.metrics
-    skipped: Mapping[str, str] = metrics["skipped"]
-    rows: list[tuple[Cell, ...]] = [(part, skipped.get(part, "measured")) for part in PARTS]
+    rows: list[tuple[Cell, ...]] = [(part, metrics["skipped"].get(part, "measured")) for part in PARTS]
     blocks: list[Block] = [Table("Parts of this look", ("part", "result"), rows)]
     if metrics["help_pages"]:
         blocks.append(

@@ -22,6 +22,9 @@ RIGHT_LANGUAGE = 0.8
 FEWEST_ANSWERS = 4
 """Fewer judged answers say nothing (our choice)."""
 
+LEAST_PREMIUM = 1.1
+"""Fewer bytes a letter are taken as English's one (our choice)."""
+
 Knowledge = Literal["near", "part", "hardly"]
 
 
@@ -108,6 +111,10 @@ def recommend(findings: Findings) -> Recommendation:
     changes = {}
     if short and recipe in {"low-resource", "high-resource"}:
         changes["vocabulary.mode"] = "extend"
+    if short is False and recipe == "high-resource":
+        reasons.append(
+            "Its tokens fit already: take the vocabulary stage out (`lingraft recipes copy high-resource`)."
+        )
     if findings.chat_template is False and recipe in {"low-resource", "high-resource", "preference-only"}:
         changes["preference.template"] = "plain"
         reasons.append("The tokenizer has no chat template, so answers are tuned in the plain format.")
@@ -125,13 +132,15 @@ def byte_premium(text: str) -> float:
         text: Some text of the language.
 
     Returns:
-        Bytes a character, or 1.0 where most letters are Han, kana or Hangul, or where there is no text.
+        Bytes a character; 1.0 where most letters are Han, kana or Hangul, where it would be less than 1.1 (a few
+        accents), or where there is no text.
     """
     letters = [letter for letter in text if letter.isalpha()]
     dense = sum(0x1100 <= ord(letter) < 0x1200 or 0x3040 <= ord(letter) < 0xD7B0 for letter in letters)
     if not letters or 2 * dense > len(letters):
         return 1.0
-    return len(text.encode()) / len(text)
+    premium = len(text.encode()) / len(text)
+    return premium if premium >= LEAST_PREMIUM else 1.0
 
 
 Choice = tuple[RecipeName, str]
@@ -272,7 +281,7 @@ def _transplants(findings: Findings, reasons: list[str]) -> None:
 
 def _corrected(findings: Findings) -> str:
     premium = findings.byte_premium
-    return "" if abs(premium - 1) < 0.005 else f" (whose letters take 1 byte, these {premium:.2f})"
+    return "" if premium == 1 else f" (whose letters take 1 byte, these {premium:.2f})"
 
 
 def _set(name: str, value: str) -> tuple[str, str]:
