@@ -56,7 +56,8 @@ class Browser:
             "--no-first-run",
             "--hide-scrollbars",
             f"--user-data-dir={profile}",
-            *(["--no-sandbox"] if os.geteuid() == 0 else []),
+            # Its sandbox cannot start for root or in many containers, and these pages are our own.
+            "--no-sandbox",
             "about:blank",
         ]
         # Above 9, so that neither is in the way of the other.

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from lingraft.errors import ConfigError
+from lingraft.reports import heatmaps
 from lingraft.reports.figures import Curve, bar_chart, dot_chart, histogram, loss_curves
 from lingraft.reports.intervals import Estimate
 from lingraft.reports.page import (
@@ -227,3 +228,15 @@ class TestFigures:
     def test_nothing_to_draw(self, draw):
         with pytest.raises(ConfigError, match="to draw"):
             draw()
+
+
+def test_legends_of_heatmaps_stay_inside():
+    names = [
+        "TargetFirst (receiver layer 0)",
+        "the paper's fixed pair",
+        "best pair in hindsight",
+        "unpatched",
+    ]
+    assert heatmaps._legend_columns(names, 6.7) == 2
+    assert heatmaps._legend_columns(names, 10.9) == 4
+    assert heatmaps._legend_columns(names[1:2], 1.0) == 1

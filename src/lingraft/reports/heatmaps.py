@@ -18,6 +18,9 @@ _DIVERGING = {
 }
 _SYMBOLS = ("*", "D", "o", "s", "^")
 
+_NAME_INCHES, _SYMBOL_INCHES = 0.075, 0.62
+"""Inches of a letter of a legend at 10 points, and of what stands before and behind a name."""
+
 
 @dataclass(frozen=True, slots=True)
 class Panel:
@@ -90,6 +93,7 @@ def heatmap_panels(
     down = math.ceil(len(panels) / 4)
     across = math.ceil(len(panels) / down)
     side = 5.4 if across == 1 else 9.6 / across
+    inches = side * across + 1.3
     shape = min(1.6, max(0.5, len(axes.rows) / max(1, len(axes.columns))))
 
     def paint(figure: Any, dark: bool) -> None:
@@ -117,9 +121,18 @@ def heatmap_panels(
                 line = bar.ax.axhline(reference, color=colour, linewidth=width)
             handles[reference_label or "reference"] = line
         if handles:
-            figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=len(handles))
+            columns = _legend_columns(list(handles), inches)
+            figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=columns)
 
-    return draw_figure(paint, (side * across + 1.3, side * shape * down + 0.8))
+    return draw_figure(paint, (inches, side * shape * down + 0.8))
+
+
+def _legend_columns(names: Sequence[str], width: float) -> int:
+    """Return how many names of a legend stand side by side in `width` inches."""
+    if sum(_NAME_INCHES * len(name) + _SYMBOL_INCHES for name in names) <= width:
+        return len(names)
+    widest = max(_NAME_INCHES * len(name) + _SYMBOL_INCHES for name in names)
+    return max(1, min(len(names), int(width / widest)))
 
 
 def _limits(

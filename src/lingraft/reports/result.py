@@ -95,10 +95,6 @@ def current_command() -> str:
     program = Path(sys.argv[0]).name if sys.argv and sys.argv[0] else "python"
     if program in {"app.py", "__main__.py"}:
         program = "lingraft"
-    # A module run by `python -m` is named by its module, as its file is not what one types.
-    module = getattr(sys.modules.get("__main__"), "__spec__", None)
-    if module is not None and program == "demo.py":
-        return shlex.join(["python", "-m", module.name, *sys.argv[1:]])
     return shlex.join([program, *sys.argv[1:]])
 
 
