@@ -50,7 +50,7 @@ def gather_parameters(model: nn.Module) -> bool:
     """
     from torch.distributed.tensor import DTensor
 
-    sharded = {id(p): p for p in model.parameters() if isinstance(p, DTensor)}
+    sharded: dict[int, Any] = {id(p): p for p in model.parameters() if isinstance(p, DTensor)}
     if not sharded:
         return False
     first = torch.distributed.get_rank() == 0
