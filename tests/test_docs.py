@@ -23,9 +23,9 @@ PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 GUIDES = [page for page in PAGES if page.parent.name != "results" and page.name != "CHANGELOG.md"]
 BUILTIN = sorted((SOURCE / "recipes" / "builtin").glob("*.yaml"))
 METHOD_PAGES = ["vocabulary", "pivots", "preference", "patching"]
-_LAUNCH = "accelerate launch -m lingraft.cli.app"
-_COMMAND = re.compile(rf"(?:\$ )?(?:[A-Z_]+=\S+ )*(?:lingraft|{re.escape(_LAUNCH)}) (.*)")
-_FOREIGN_OPTIONS = {"--num_processes", "--config_file", "--version", "--help"}
+_PROGRAM = r"(?:lingraft|accelerate launch (?:\S+ )*?-m lingraft\.cli\.app)"
+_COMMAND = re.compile(rf"(?:\$ )?(?:[A-Z_]+=\S+ )*{_PROGRAM} (.*)")
+_FOREIGN_OPTIONS = {"--num_processes", "--config_file"}
 """Options of other programs that the pages name."""
 
 
@@ -89,7 +89,7 @@ def command_lines() -> Iterator[Line]:
             for line in block.text.replace("\\\n", " ").splitlines():
                 if found := _COMMAND.match(line):
                     yield Line(str(block), " ".join(found[1].split()), True)
-        for found in re.findall(r"`(?:lingraft|" + re.escape(_LAUNCH) + r") ([^`]+)`", prose(page)):
+        for found in re.findall(rf"`{_PROGRAM} ([^`]+)`", prose(page)):
             yield Line(name_of(page), found, False)
     for recipe in BUILTIN:
         for number, line in enumerate(recipe.read_text(encoding="utf-8").splitlines(), 1):
@@ -216,7 +216,11 @@ def test_options_named_in_sentences_are_options(page: Path) -> None:
     for _, command in commands():
         known |= option_names(command)
     spans = re.findall(r"`([^`]*)`", prose(page))
-    spans = [span for span in spans if not span.startswith(("pip ", "python ", "git ", "ruff ", "mypy "))]
+    spans = [
+        span
+        for span in spans
+        if not span.startswith(("pip ", "python ", "git ", "ruff ", "mypy ", "accelerate "))
+    ]
     named = {option for span in spans for option in re.findall(r"(?<![\w-])--[a-z][\w-]+", span)}
     assert named <= known, f"{name_of(page)}: no {', '.join(sorted(named - known))}"
 
