@@ -12,7 +12,7 @@ import sys
 import time
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
-LIMIT = 30
+LIMIT = 60
 # Chromium reads from 3 and writes to 4.
 START = "from os import *; from sys import argv; dup2(int(argv[1]), 3); dup2(int(argv[2]), 4); execv(argv[3], argv[3:])"
 KEYS = {
