@@ -81,6 +81,24 @@ def test_pivots_of_ones_own_need_no_lexicon(world, staged, byte_bpe_tokenizer):
     assert result.metrics["sets"][0]["languages"] == pytest.approx({"eu": 1125, "en": 375}, abs=3)
 
 
+def test_parallel_documents_give_words_and_english_text(world, staged):
+    """The English sides of `aligned` stand for `english`, whole documents of them."""
+    chance = random.Random(5)
+    lines = []
+    for document in range(80):
+        for part in range(6):
+            drawn = [*chance.sample(PAIRS, 4), *((word, word) for word in chance.sample(BRIDGES, 2))]
+            sides = (" ".join(pair[side] for pair in drawn) for side in (0, 1))
+            lines.append("\t".join([f"größe{document}", f"par{part}", *sides]) + "\n")
+    Path("pairs.tsv").write_text("".join(lines), encoding="utf-8")
+    given = {"corpus": ["eu.jsonl"], "english": ["missing.txt"], "aligned": "pairs.tsv", "tokens": 300}
+    staged(KIND, **given, least_length=10)
+    rows = [json.loads(line) for line in Path("out/english.jsonl").read_text("utf-8").splitlines()]
+    assert len(rows) == 80 and rows[0]["id"] == "größe0" and rows[0]["text"].count("\n") == 5
+    found = {tuple(line.split("\t")) for line in Path("out/words.tsv").read_text("utf-8").splitlines()}
+    assert len(found & set(PAIRS)) > 10
+
+
 def test_what_is_missing_is_said(world, staged):
     bare = {name: value for name, value in GIVEN.items() if name != "lexicon"}
     with pytest.raises(ConfigError, match="stage it without word pairs; expected a lexicon"):

@@ -1,5 +1,6 @@
 """Stage `select`: documents rich in semantic pivots, and controls to compare training on them with."""
 
+import json
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -11,6 +12,7 @@ from lingraft.files import write_text
 from lingraft.pivots.leakage import read_test_words
 from lingraft.pivots.matching import Matching
 from lingraft.pivots.selection import SELECTED
+from lingraft.recipes.aligned_words import find_aligned
 from lingraft.recipes.discovering import HUBS, kept_discovery_sections, run_discovery
 from lingraft.recipes.discovering_inputs import DiscoverOptions
 from lingraft.recipes.selecting import run_selecting
@@ -22,8 +24,10 @@ from lingraft.recipes.word_lists import make_words
 from lingraft.reports.page import Section
 from lingraft.reports.result import RunResult, read_result
 
-WORDS, WORD_PAIRS, DISCOVERED, CHOSEN = "words.jsonl", "words.tsv", "discovered", "chosen"
-"""What lies in the stage's directory: the lexicon's words, their pairs, and a run directory of each verb."""
+WORDS, WORD_PAIRS, ENGLISH = "words.jsonl", "words.tsv", "english.jsonl"
+"""The lexicon's words, the pairs whose pivots are sought, and English documents."""
+DISCOVERED, CHOSEN = "discovered", "chosen"
+"""Run directories of the two verbs."""
 Control = Literal["random", "matched", "frequency", "parallel"]
 
 
@@ -39,7 +43,8 @@ class SelectSettings(StageSettings):
     english: Annotated[tuple[str, ...], Reference("text", "english")] = Field(
         (),
         description="English text. Pivots come with words of both languages, so they are sought in it too; nothing is"
-        " chosen from it, unless `corpus` lists it.",
+        " chosen from it, unless `corpus` lists it. Best are documents as long as those of `corpus`: where `aligned`"
+        " names its documents, their English sides are taken instead.",
     )
     tokens: int = Field(ge=1, description="Tokens of each set, by `tokenizer`.")
     tokenizer: Annotated[str | None, Reference("tokenizer", NEWEST_MODEL)] = Field(
@@ -56,7 +61,9 @@ class SelectSettings(StageSettings):
         description="Bilingual lexicon, English to the language: a TSV, a directory with pairs.tsv, freedict-PAIR.",
     )
     aligned: Annotated[str | None, Reference("file", "aligned")] = Field(
-        None, description="Parallel text to find word pairs in, where there is no lexicon."
+        None,
+        description="Parallel text: its words where there is no lexicon, and its English documents. An asset"
+        " libreoffice-help-LANG, or lines of text, tab, translation, or of document, id, English, translation.",
     )
     candidates: int | None = Field(
         1000, ge=1, description="Word pairs whose pivots are sought, drawn by the seed; null takes all."
@@ -130,9 +137,10 @@ def run(settings: SelectSettings, context: StageContext) -> RunResult:
     discovery, pivots = None, settings.pivots
     if pivots is None:
         count = _word_pairs(settings, context, seed)
+        english = _english(settings, context)
         context.say(f"seeking pivots of {count:,} word pairs")
         discovery, _ = run_discovery(
-            _discover_options(settings, context, seed), out=context.out / DISCOVERED, **passing
+            _discover_options(settings, context, english, seed), out=context.out / DISCOVERED, **passing
         )
         pivots = str(context.out / DISCOVERED / HUBS)
     context.say(f"choosing {settings.tokens:,} tokens and {len(settings.controls)} controls")
@@ -192,13 +200,36 @@ def _word_pairs(settings: SelectSettings, context: StageContext, seed: int) -> i
     return len(pairs)
 
 
-def _discover_options(settings: SelectSettings, context: StageContext, seed: int) -> DiscoverOptions:
+def _english(settings: SelectSettings, context: StageContext) -> tuple[str, ...]:
+    """Return English text to seek pivots in: documents of the parallel text, where it names any.
+
+    Beside whole documents of the language, English paragraphs by themselves would make its commonest words pivots: they
+    are rare among all texts taken together.
+    """
+    if settings.aligned is None:
+        return settings.english
+    documents: dict[str, list[str]] = {}
+    for line in find_aligned(settings.aligned, "en", context.language).read_bytes().split(b"\n"):
+        cells = line.decode("utf-8", "replace").split("\t")
+        if len(cells) == 4 and cells[2].strip():
+            documents.setdefault(cells[0], []).append(cells[2].strip())
+    if not documents:
+        return settings.english
+    rows = ({"id": name, "text": "\n".join(texts), "language": "en"} for name, texts in documents.items())
+    path = context.out / ENGLISH
+    write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    return (str(path),)
+
+
+def _discover_options(
+    settings: SelectSettings, context: StageContext, english: tuple[str, ...], seed: int
+) -> DiscoverOptions:
     same = (
         *("score", "top", "sample", "background", "filter_with", "similarity_quantile"),
         *("text_field", "maximum_bad_lines"),
     )
     return DiscoverOptions(
-        corpus=tuple(dict.fromkeys((*settings.corpus, *settings.english))),
+        corpus=tuple(dict.fromkeys((*settings.corpus, *english))),
         pairs=str(context.out / WORD_PAIRS),
         seed=seed,
         **{name: getattr(settings, name) for name in same},
