@@ -219,7 +219,7 @@ def test_options_named_in_sentences_are_options(page: Path) -> None:
     spans = [
         span
         for span in spans
-        if not span.startswith(("pip ", "python ", "git ", "ruff ", "mypy ", "accelerate "))
+        if not span.startswith(("pip ", "python ", "git ", "ruff ", "mypy ", "accelerate ", "torchrun "))
     ]
     named = {option for span in spans for option in re.findall(r"(?<![\w-])--[a-z][\w-]+", span)}
     assert named <= known, f"{name_of(page)}: no {', '.join(sorted(named - known))}"
@@ -357,6 +357,25 @@ def test_the_way_to_the_maths_is_short_and_true(name: str) -> None:
         for file, following in itertools.pairwise(files):
             module = "lingraft." + following.removesuffix(".py").replace("/", ".")
             assert module in (SOURCE / file).read_text(encoding="utf-8"), f"{file} does not import {module}"
+
+
+@pytest.mark.parametrize("name", METHOD_PAGES)
+def test_measured_numbers_are_those_of_the_linked_pages(name: str) -> None:
+    text = (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")
+    part = text.split("## What was measured here")[1].split("\n## ")[0]
+    pages = set(re.findall(r"\]\((results/\w+\.md)\)", part))
+    number = r"(?<![\w.,])\d+\.\d+(?:e-?\d+)?(?![\w]|\.\d)"
+    there = {
+        found for page in pages for found in re.findall(number, (ROOT / "docs" / page).read_text("utf-8"))
+    }
+    told = set(re.findall(number, part))
+    # A page may round; it may not tell another number.
+    missing = [
+        one
+        for one in told - there
+        if not any(float(one) == round(float(found), len(one.partition(".")[2])) for found in there)
+    ]
+    assert told and not missing, f"docs/{name}.md: {', '.join(missing)} in none of {', '.join(sorted(pages))}"
 
 
 def test_tables_are_described_with_their_columns() -> None:
