@@ -54,7 +54,7 @@ GOOD = """\
 def test_what_is_left_out_is_filled_in() -> None:
     checked = check(GOOD)
     filled = {stage.name: dict(stage.filled) for stage in checked.stages}
-    assert filled["select"] == {"corpus": "größe.txt"}
+    assert filled["select"] == {"corpus": ("größe.txt",)}
     assert filled["pretrain"] == {"model": "./model", "text": "stage:select", "tokenizer": None}
     assert filled["again"]["model"] == "stage:pretrain", "the newest model"
     assert filled["evaluate"]["models"] == {"before": "./model", "after": "stage:again"}
@@ -71,17 +71,29 @@ def test_pairs_of_an_earlier_stage_stand_for_those_of_the_recipe() -> None:
 
 
 def test_changes_take_the_place_of_what_the_file_says() -> None:
-    checked = check(GOOD, "pretrain.steps=7", "model=org/name", "data.held_out=größe.txt", "seed=3", "select.copies=2")
+    checked = check(
+        GOOD, "pretrain.steps=7", "model=org/name", "data.held_out=größe.txt", "seed=3", "select.copies=2"
+    )
     assert checked.recipe.model == "org/name" and checked.recipe.seed == 3
     assert checked.stages[1].settings.steps == 7  # type: ignore[attr-defined]
     assert checked.stages[0].settings.copies == 2  # type: ignore[attr-defined]
     assert checked.stages[1].filled["model"] == "org/name"
 
 
+def test_several_texts_of_the_recipe_are_read_where_several_may_be() -> None:
+    Path("bi.txt").write_text("bi", encoding="utf-8")
+    text = "language: eu\nmodel: ./model\ndata: {corpus: [größe.txt, bi.txt]}\nstages:\n  select:\n"
+    assert check(text).stages[0].filled["corpus"] == ("größe.txt", "bi.txt")
+    named = text.replace("select:", "select: {corpus: [recipe:corpus, bi.txt]}")
+    assert check(named).stages[0].filled["corpus"] == ("größe.txt", "bi.txt", "bi.txt")
+    told = faults(text + "  pretrain:\n")
+    assert len(told) == 1 and told[0].startswith("r.yaml, line 6: stages.pretrain.text: 2 texts"), told
+
+
 def test_the_language_stands_where_a_text_says_so() -> None:
     Path("sw.txt").write_text("moja", encoding="utf-8")
     text = GOOD.replace("größe.txt", "'{language}.txt'")
-    assert check(text, "language=sw").stages[0].filled["corpus"] == "sw.txt"
+    assert check(text, "language=sw").stages[0].filled["corpus"] == ("sw.txt",)
 
 
 def test_every_fault_is_told_at_once_with_its_line() -> None:
@@ -157,7 +169,9 @@ def test_a_fault_is_one_line_where_it_stands(before: str, after: str, place: int
 
 def test_a_wrong_change_is_named_as_typed() -> None:
     told = faults(GOOD, "pretrain.steps=many", "pretain.steps=3", "nonsense")
-    assert any(line.startswith("--set pretrain.steps=many: stages.pretrain.steps: 'many'") for line in told), told
+    assert any(
+        line.startswith("--set pretrain.steps=many: stages.pretrain.steps: 'many'") for line in told
+    ), told
     assert any("--set pretain.steps=3" in line and "did you mean 'pretrain'?" in line for line in told), told
     assert any(line.startswith("--set nonsense: ") and "STAGE.KEY=VALUE" in line for line in told), told
 
@@ -169,7 +183,7 @@ def test_a_wrong_change_is_named_as_typed() -> None:
         ("a:\n\t- 1\n", "r.yaml, line 2"),
         ("- 1\n- 2\n", "holds a list"),
         ("", "holds nothing"),
-        ("just words\n", "holds a str"),
+        ("just words\n", "holds a single value"),
         ("a: &x [*x]\n b: !!python/object:os.system x\n", "line 2"),
         ("a: !!python/object/apply:os.system ['true']\n", "line 1"),
     ],

@@ -1,9 +1,12 @@
 """What is wrong with a recipe: every fault with its line, all told at once."""
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
+
+from pydantic import BaseModel
 
 from lingraft.errors import ConfigError
 from lingraft.recipes.yaml_lines import Keys
@@ -100,10 +103,46 @@ def _fault(error: Mapping[str, Any], keys: Keys, inside: Keys, known: Mapping[Ke
     if kind == "extra_forbidden":
         names = known.get(inside[:-1], ())
         return unknown_key(keys, names)
+    if kind == "value_error" and isinstance(given, Mapping):
+        return _misfit(_sentence(error["msg"]), given, keys)
     detail = _EXPECTED.get(kind) or _sentence(error["msg"])
     if kind == "literal_error":
         detail = str(error["ctx"]["expected"]).replace("'", "")
     return Fault(keys, f"{name}: {shown(given)}", detail, "correct it")
+
+
+def _misfit(message: str, given: Mapping[str, Any], keys: Keys) -> Fault:
+    """Say what does not fit together in a mapping, at the first of its keys that the message names."""
+    named = next((word for word in re.findall(r"\w+", message) if word in given), None)
+    # `FOUND: REMEDY`, but not within quoted settings.
+    parts = re.split(r": (?=(?:[^`]*`[^`]*`)*[^`]*$)", message, maxsplit=1)
+    remedy = parts[1] if len(parts) > 1 else "correct it"
+    where = (*keys, named) if named is not None else keys
+    return Fault(where, f"{'.'.join(map(str, keys))}: {parts[0]}", "settings that fit together", remedy)
+
+
+def yes_for_numbers(model: type[BaseModel], given: Mapping[str, Any], under: Keys = ()) -> Iterator[Fault]:
+    """Go through the numbers that stand as `yes` or `true`, which pydantic would take for 1.
+
+    Args:
+        model: What the mapping should hold.
+        given: The mapping.
+        under: Where it stands.
+
+    Yields:
+        A fault for each.
+    """
+    for key, value in given.items():
+        if not isinstance(value, bool) or key not in model.model_fields:
+            continue
+        types = {kind for kind in (int, float, bool, str) if _takes(model.model_fields[key].annotation, kind)}
+        if types & {int, float} and bool not in types:
+            keys = (*under, key)
+            yield Fault(keys, f"{'.'.join(map(str, keys))}: {str(value).lower()}", "a number", "correct it")
+
+
+def _takes(annotation: Any, kind: type) -> bool:
+    return annotation is kind or any(_takes(part, kind) for part in get_args(annotation))
 
 
 def unknown_key(keys: Keys, names: Sequence[str]) -> Fault:

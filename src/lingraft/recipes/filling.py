@@ -1,5 +1,6 @@
 """Fill in what a stage reads: the recipe's fields, and what earlier stages made; and say what cannot be."""
 
+import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ from lingraft.recipes.references import (
     StageOutput,
     asset_file_fault,
     each_text,
+    is_list_field,
     is_mapping_field,
     plain_fault,
     references_of,
@@ -74,7 +76,7 @@ def fill_references(
     values: dict[str, Any] = {}
     faults: list[Fault] = []
     for field, reference in references_of(kind.settings).items():
-        keys: Keys = ("stages", name, field)
+        keys = ("stages", name, field)
         value = getattr(settings, field)
         if value is None or value == ():
             values[field] = _default(
@@ -84,19 +86,39 @@ def fill_references(
             faults += _faults(value, reference, keys, earlier, later)
             values[field], bad = _recipe_fields(value, given, keys)
             faults += bad
-        value = values[field]
+        values[field] = value = _shaped(values[field], kind.settings, field)
+        if isinstance(value, list):
+            found = f"{'.'.join(keys)}: {len(value)} texts, which the recipe names"
+            faults.append(Fault(keys, found, "one", f"say which: `{field}: FILE`"))
         if value is None and field in kind.settings.required:
             expected = _wanted(reference)
-            faults.append(
-                Fault(("stages", name), f"stage {name} has no {field}", expected, f"add `{field}:` to it")
-            )
+            faults.append(Fault(keys, f"stage {name} has no {field}", expected, f"add `{field}:` to it"))
     for group in kind.settings.one_of:
         if not any(values.get(field, getattr(settings, field)) for field in group):
             known = ", ".join(f"`{field}`" for field in group)
             faults.append(
-                Fault(("stages", name), f"stage {name} has nothing to read", f"one of {known}", "add one of them")
+                Fault(
+                    ("stages", name),
+                    f"stage {name} has nothing to read",
+                    f"one of {known}",
+                    "add one of them",
+                )
             )
     return Filled(values, faults)
+
+
+def _shaped(value: Any, settings: type[StageSettings], field: str) -> Any:
+    """Give a value its field's shape, as what was left out or named by `recipe:` comes in the recipe's.
+
+    Returns:
+        A tuple where the field takes several; elsewhere the value, which is a list still where there are several.
+    """
+    if is_mapping_field(settings, field) or value is None:
+        return value
+    texts = [text for _, text in each_text(value)]
+    if is_list_field(settings, field):
+        return tuple(texts)
+    return texts[0] if len(texts) == 1 else texts
 
 
 def _default(
@@ -133,12 +155,15 @@ def _recipe_fields(value: Any, given: Mapping[str, Any], keys: Keys) -> tuple[An
         field = text.removeprefix(RECIPE)
         known = ["model", *RecipeData.model_fields]
         if field not in known:
-            faults.append(
-                Fault((*keys, *place), f"{text!r}", f"recipe: and one of {', '.join(known)}", "correct it")
-            )
+            near = difflib.get_close_matches(field, known, n=1)
+            remedy = f"did you mean {RECIPE}{near[0]}?" if near else "correct it"
+            found = f"{_name(keys, place, value)}: {text!r}"
+            faults.append(Fault((*keys, *place), found, f"recipe: and one of {', '.join(known)}", remedy))
         elif given.get(field) is None:
             there = "model" if field == "model" else f"data.{field}"
-            faults.append(Fault((*keys, *place), f"{text!r}, but the recipe has no {there}", "it", "add it"))
+            found = f"{_name(keys, place, value)}: {text!r}, but the recipe has no {there}"
+            remedy = f"add `{there}`, or name something else here"
+            faults.append(Fault((*keys, *place), found, "a field that is set", remedy))
     if faults:
         return value, faults
     return (
@@ -162,8 +187,13 @@ def _faults(
             else _output_fault(output, reference, earlier, later)
         )
         if found is not None:
-            name = ".".join(map(str, (*keys[1:], *place)))
-            yield Fault((*keys, *place), f"{name}: {found[0]}", found[1], found[2])
+            yield Fault((*keys, *place), f"{_name(keys, place, value)}: {found[0]}", found[1], found[2])
+
+
+def _name(keys: Keys, place: Keys, value: Any) -> str:
+    """Return what a reference is called; the place in a list of one is not said, as it may be no list."""
+    single = isinstance(value, Sequence) and len(value) == 1
+    return ".".join(map(str, keys if single else (*keys, *place)))
 
 
 def reference_fault(text: str, role: Role) -> tuple[str, str, str] | None:
@@ -184,11 +214,7 @@ def _output_fault(
 ) -> tuple[str, str, str] | None:
     """Say what is wrong with a stage's output that a field names."""
     if named.stage not in earlier:
-        if named.stage in later:
-            where = "itself" if named.stage == later[0] else f"stage {named.stage!r}, which comes later"
-            return where, "an earlier stage", "change the order of the stages"
-        there = ", ".join(earlier) or "none: this is the first"
-        return f"no stage {named.stage!r}", f"an earlier stage ({there})", "correct the name"
+        return _order_fault(named, earlier, later)
     outputs = earlier[named.stage]
     if not outputs:
         return f"stage {named.stage!r}, which makes nothing to read", "a stage that does", "name another"
@@ -200,6 +226,21 @@ def _output_fault(
         what = _wanted(reference)
         return f"stage {named.stage!r} makes {_KINDS[outputs[output]]}", what, "name another stage"
     return None
+
+
+def _order_fault(
+    named: StageOutput, earlier: Mapping[str, Outputs], later: Sequence[str]
+) -> tuple[str, str, str]:
+    """Say why a stage cannot be read that is none of the earlier ones."""
+    if named.stage == later[0]:
+        return "the stage itself", "an earlier stage", "name another, or leave the key out"
+    if named.stage in later:
+        found = f"stage {named.stage!r}, which comes later"
+        return found, "an earlier stage", "change the order of the stages"
+    near = difflib.get_close_matches(named.stage, list(earlier), n=1)
+    there = ", ".join(earlier) or "none: this is the first"
+    remedy = f"did you mean {near[0]!r}?" if near else "correct the name"
+    return f"no stage {named.stage!r}", f"an earlier stage ({there})", remedy
 
 
 _KINDS: Mapping[Role, str] = {

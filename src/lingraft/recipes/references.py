@@ -1,11 +1,12 @@
 """What the fields of a recipe name: files, catalogued assets, hub ids, the recipe's own fields, stages' outputs."""
 
+import difflib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-from lingraft.assets.catalog import find_asset, is_asset_name
+from lingraft.assets.catalog import find_asset, is_asset_name, list_assets
 from lingraft.corpora.reading import DATASET_PREFIX
 from lingraft.models.references import looks_like_hub_id
 from lingraft.recipes.stages.contract import Reference, Role, StageSettings
@@ -71,6 +72,11 @@ def is_mapping_field(settings: type[StageSettings], name: str) -> bool:
     return "dict[" in str(settings.model_fields[name].annotation)
 
 
+def is_list_field(settings: type[StageSettings], name: str) -> bool:
+    """Whether a field of settings takes several references."""
+    return "tuple[" in str(settings.model_fields[name].annotation)
+
+
 def each_text(value: Any, keys: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], str]]:
     """Go through the references in a field's value, with where each stands in it.
 
@@ -110,6 +116,9 @@ def replace_texts(value: Any, change: Callable[[str], Any]) -> Any:
     return value
 
 
+_HOLDS: Mapping[Role, str] = {"text": "text", "pairs": "paired items", "lexicon": "word pairs"}
+
+
 def named_file(text: str) -> Path | None:
     """Return the file or directory that a plain reference names on this machine, if there is one."""
     try:
@@ -132,7 +141,9 @@ def asset_file_fault(text: str) -> tuple[str, str, str] | None:
     if not slash or not file:
         return f"{text!r}", "asset:NAME/FILE", "name a file of the asset, such as train.txt"
     if not is_asset_name(name):
-        return f"no asset {name!r}", "a name of `lingraft assets list`", "check the spelling"
+        near = difflib.get_close_matches(name, [asset.name for asset in list_assets()], n=1)
+        remedy = f"did you mean {near[0]}?" if near else "check the spelling"
+        return f"no asset {name!r}", "a name of `lingraft assets list`", remedy
     directory = find_asset(name)
     if directory is not None and not (directory / file).exists():
         files = sorted(item.name for item in directory.iterdir() if not item.name.startswith("."))
@@ -151,18 +162,24 @@ def plain_fault(text: str, role: Role) -> tuple[str, str, str] | None:
         Found, expected and remedy, or None where it is right as far as can be seen without a network.
     """
     body = without_way(text) if role == "tokenizer" else text
-    if named_file(body) is not None or (role == "tokenizer" and text.startswith("train:")):
-        return None
+    file = named_file(body)
+    if file is not None:
+        empty = file.is_file() and file.stat().st_size == 0
+        what = _HOLDS.get(role, "something")
+        return (f"{body} is empty", f"a file of {what}", "check the path, or fill it") if empty else None
     if role in {"model", "tokenizer"}:
-        if is_asset_name(body) or looks_like_hub_id(body):
+        if (
+            (role == "tokenizer" and text.startswith("train:"))
+            or is_asset_name(body)
+            or looks_like_hub_id(body)
+        ):
             return None
         expected = "a checkpoint directory, a .gguf file, a hub id (owner/name) or an asset's name"
         return f"no model {body!r}", expected, "check the spelling; `lingraft assets list` shows the assets"
-    if body.startswith(DATASET_PREFIX) or (role in {"lexicon", "file", "pairs"} and is_asset_name(body)):
+    named = body.startswith(DATASET_PREFIX) or (role in {"lexicon", "file", "pairs"} and is_asset_name(body))
+    if named or (role == "text" and _matches_some(body)):
         return None
-    if role == "text" and _matches_some(body):
-        return None
-    what = {"text": "text", "pairs": "paired items", "lexicon": "word pairs"}.get(role, "the field's kind")
+    what = _HOLDS.get(role, "the field's kind")
     return f"no file {body!r}", f"a file of {what}", "check the path, which counts from where you are"
 
 

@@ -13,6 +13,8 @@ Keys = tuple[str | int, ...]
 """Way from the top of a document to a value: keys of mappings, places in lists."""
 LONGEST = 2**20
 """Bytes: a longer file is no recipe."""
+MOST_VALUES = 100_000
+"""Values, with those that aliases repeat: ten short lines of aliases could unfold to thousands of millions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,28 +92,91 @@ def parse_document(text: str, name: str) -> Document:
     Raises:
         ConfigError: It is no YAML, or no mapping.
     """
-    loader = yaml.SafeLoader(text)
+    loader = None
     try:
+        loader = yaml.SafeLoader(text)
         node = loader.get_single_node()
+        _require_few_values(node, name)
         content = None if node is None else loader.construct_document(node)
     except (yaml.YAMLError, RecursionError, ValueError) as error:
-        mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
-        where = f", line {mark.line + 1}" if mark else ""
-        problem = (
-            getattr(error, "problem", None) or str(error).split("\n", maxsplit=1)[0] or "nested too deep"
-        )
-        raise ConfigError(f"{name}{where}: {problem}", "YAML", "correct that line") from error
+        raise _no_yaml(error, text, name) from error
     finally:
-        loader.dispose()
+        if loader is not None:
+            loader.dispose()
     if not isinstance(content, dict):
-        kind = "nothing" if content is None else f"a {type(content).__name__}"
+        kind = "nothing" if content is None else "a list" if isinstance(content, list) else "a single value"
         raise ConfigError(
-            f"{name} holds {kind}", "a mapping with `model:` and `stages:`", "see `recipes list`"
+            f"{name} holds {kind}",
+            "a mapping with `language:`, `model:` and `stages:`",
+            "begin with a copy: lingraft recipes copy demo FILE",
         )
     found: dict[Keys, int] = {}
     repeated: list[tuple[Keys, int]] = []
     _walk(node, (), found, repeated)
     return Document(content, Lines(found), tuple(repeated))
+
+
+def _no_yaml(error: Exception, text: str, name: str) -> ConfigError:
+    """Say where and why a text is no YAML, in a recipe's words where the fault is a common one."""
+    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+    line = mark.line + 1 if mark else None
+    if isinstance(error, yaml.reader.ReaderError):
+        line = text[: error.position].count("\n") + 1
+        problem = f"the character U+{ord(text[error.position]):04X} is not allowed in YAML"
+        return ConfigError(f"{name}, line {line}: {problem}", "text that can be read", "remove it")
+    place = name if line is None else f"{name}, line {line}"
+    problem = str(getattr(error, "problem", None) or "")
+    if "'\\t'" in problem:
+        return ConfigError(f"{place}: a tab", "blanks, as YAML takes no tabs here", "put blanks in its place")
+    if "constructor for the tag" in problem:
+        tag = problem.split("'")[1].replace("tag:yaml.org,2002:", "!!")
+        expected = "plain values, as a recipe makes no objects"
+        return ConfigError(f"{place}: the tag {tag}", expected, "write the value without it")
+    if problem == "but found another document":
+        return ConfigError(f"{place}: a second document", "one", "remove `---` and what follows")
+    if isinstance(error, RecursionError):
+        return ConfigError(f"{name}: lists within lists without end", "a recipe", "correct it")
+    began = getattr(error, "context_mark", None)
+    context = getattr(error, "context", None)
+    since = f" {context} of line {began.line + 1}:" if began and context else ""
+    told = problem or str(error).split("\n", maxsplit=1)[0]
+    return ConfigError(
+        f"{place}:{since} {told}", "YAML", "correct that line, or close what was opened before it"
+    )
+
+
+def _require_few_values(top: Any, name: str) -> None:
+    """Refuse aliases that unfold to very much, or to themselves, before anything follows them.
+
+    Raises:
+        ConfigError: They do.
+    """
+    sizes: dict[int, int] = {}
+    open_nodes: set[int] = set()
+
+    def size(node: Any) -> int:
+        if id(node) in open_nodes:
+            raise ConfigError(
+                f"{name}, line {node.start_mark.line + 1}: an alias of what it stands in",
+                "aliases of values that are complete",
+                "write the value out",
+            )
+        if id(node) not in sizes:
+            open_nodes.add(id(node))
+            inner = node.value if isinstance(node, yaml.CollectionNode) else ()
+            parts = [part for item in inner for part in (item if isinstance(item, tuple) else (item,))]
+            sizes[id(node)] = 1 + sum(size(part) for part in parts)
+            open_nodes.remove(id(node))
+        if sizes[id(node)] > MOST_VALUES:
+            raise ConfigError(
+                f"{name}, line {node.start_mark.line + 1}: more than {MOST_VALUES:,} values, aliases unfolded",
+                "a recipe",
+                "remove the aliases",
+            )
+        return sizes[id(node)]
+
+    if top is not None:
+        size(top)
 
 
 def _walk(node: Any, keys: Keys, found: dict[Keys, int], repeated: list[tuple[Keys, int]]) -> None:

@@ -39,7 +39,7 @@ class StageSettings(BaseModel):
     Subclasses add the fields of their verb, under the verb's names.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     required: ClassVar[tuple[str, ...]] = ()
     """References that must name something, by themselves or by their default."""
