@@ -50,7 +50,7 @@ def train(directory: Path, *, tied: bool = True, measure: bool = False, **option
     except TrainingError as error:
         return {"refused": str(error)}
     if not is_main_process():
-        assert all(parameter.device.type in {"cpu", "meta"} for parameter in model.parameters())
+        assert not any(parameter.any() for parameter in model.parameters())
         return {}
     ids = torch.arange(3, 19)[None]
     with torch.no_grad():

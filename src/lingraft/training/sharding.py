@@ -39,8 +39,9 @@ def refuse_under_fsdp(trainer: Any, *, masters: bool, evaluate_at: Sequence[int]
 def gather_parameters(model: nn.Module) -> bool:
     """Give a model whole parameters again, in place; every process has to call it.
 
-    The first process gets the values, on the CPU, one parameter after the other; the others get their shapes alone, as
-    one that saves is enough. The hooks and classes with which FSDP gathers layers are taken away.
+    The first process gets the values, on the CPU, one parameter after the other; the others get zeros, which take no
+    memory until they are written to: one that saves is enough. The hooks and classes with which FSDP gathers layers
+    are taken away.
 
     Args:
         model: A model, sharded by `fully_shard` or not.
@@ -58,7 +59,7 @@ def gather_parameters(model: nn.Module) -> bool:
     # All processes go through the parameters in one order: each gathering is a collective call.
     for key, parameter in sharded.items():
         values = parameter.detach().full_tensor()
-        values = values.to("cpu") if first else torch.empty_like(values, device="meta")
+        values = values.to("cpu") if first else torch.zeros_like(values, device="cpu")
         whole[key] = nn.Parameter(values, requires_grad=parameter.requires_grad)
     for module in model.modules():
         for name, held in module._parameters.items():
