@@ -14,8 +14,8 @@ export OMP_WAIT_POLICY := passive
 help: ## Say what there is.
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1\t/' | expand -t 16
 
-demo: $(VENV)/.installed ## Set up, graft Basque onto a small model, say where the report is.
-	$(BIN)/python -m lingraft.cli.demo --out runs/demo
+demo: $(VENV)/.installed ## Set up, run all four methods on a small model and Basque, say where the report is.
+	$(BIN)/lingraft run demo --out runs/demo
 
 test: lint unit ## Set up, then run every check and every test.
 
@@ -40,7 +40,7 @@ $(BIN)/python:
 # torch comes first and alone, so that nothing else chooses its build.
 $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) install --quiet torch==2.13.0
-	$(PIP) install --quiet --editable ".[train,fasttext,corpora,gguf]"
+	$(PIP) install --quiet --editable ".[train,corpora,gguf]"
 	@touch $@
 
 # The last two need the library fasttext to install, which does not build against this numpy. The functions

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -168,3 +169,46 @@ def test_an_error_in_two_processes_is_one_line(world: Path) -> None:
     told = [line for line in done.stderr.splitlines() if not line.startswith("[")]
     assert done.returncode == 2 and len(told) == 1, done.stderr
     assert told[0].startswith("error: a batch of 3") and "Traceback" not in done.stderr
+
+
+def test_killed_anywhere_it_ends_with_the_same_models(alone: Path, world: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "lingraft.cli.app",
+        "run",
+        "recipe.yaml",
+        "--out",
+        "killed",
+        "--device",
+        "cpu",
+    ]
+    for stage in ("pretrain-", "preference-", "evaluate-"):
+        with subprocess.Popen(
+            command, cwd=world, env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.DEVNULL
+        ) as process:
+            until = time.monotonic() + 120
+            while process.poll() is None and time.monotonic() < until:
+                if any(file.is_file() for file in (world / "killed").glob(f"stages/{stage}*/*/*")):
+                    break
+                time.sleep(0.02)
+            process.kill()
+    before = Path.cwd()
+    os.chdir(world)
+    try:
+        assert main(["run", "recipe.yaml", "--out", "killed", "--device", "cpu"]) == 0
+    finally:
+        os.chdir(before)
+    one, two = weights(alone), weights(world / "killed")
+    assert one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
+    assert metrics(alone) == metrics(world / "killed")
+
+
+def metrics(run: Path) -> dict[str, str]:
+    """What every stage found, without where it lies."""
+    stages = json.loads((run / "run.json").read_text(encoding="utf-8"))["stages"]
+    found = {
+        stage["name"]: json.loads((run / stage["directory"] / "result.json").read_text(encoding="utf-8"))["metrics"]
+        for stage in stages
+    }
+    return {name: json.dumps(value).replace(f"{run.name}/", "run/") for name, value in found.items()}
