@@ -210,7 +210,7 @@ def _short_tokens(findings: Findings, reasons: list[str]) -> bool | None:
     side = "below" if short else "not below"
     sense = "a larger vocabulary makes text shorter" if short else "the vocabulary fits the language"
     reasons.append(
-        f"Tokens: {own:.2f} bytes each, {english:.2f} in English{_corrected(findings)}: {share:.2f} of English,"
+        f"Tokens: {own:.2f} bytes each, {english:.2f} in English{_corrected(findings)}: {share:.3f} of English,"
         f" {side} {SHORT_TOKENS:g}, so {sense}."
     )
     return short
@@ -221,7 +221,7 @@ def _knowledge(findings: Findings, reasons: list[str]) -> Knowledge | None:
     if own is None or english is None:
         return _known_words(findings, reasons)
     times = own * findings.byte_premium / english
-    told = f"Text: {own:.2f} bits per byte, {english:.2f} in English{_corrected(findings)}: {times:.2f} times"
+    told = f"Text: {own:.2f} bits per byte, {english:.2f} in English{_corrected(findings)}: {times:.3f} times"
     if times <= NEAR_ENGLISH:
         reasons.append(f"{told}, at most {NEAR_ENGLISH:g}, so it knows the language nearly as well.")
         return "near"
@@ -249,6 +249,9 @@ def _known_words(findings: Findings, reasons: list[str]) -> Knowledge | None:
 
 def _wrong_language(findings: Findings, reasons: list[str]) -> bool | None:
     share, judged = findings.answered_in_language, findings.judged_answers
+    if not judged:
+        reasons.append("Answers: none was judged.")
+        return None
     if share is None or judged < FEWEST_ANSWERS:
         reasons.append(
             f"Answers: {judged} judged, fewer than {FEWEST_ANSWERS}: nothing is concluded from them."
