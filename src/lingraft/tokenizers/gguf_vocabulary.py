@@ -152,7 +152,8 @@ def _tokens(
         if token["id"] < rows:
             texts[token["id"]] = token["content"]
             kinds[token["id"]] = CONTROL if token["special"] else USER_DEFINED
-    if "unk" in roles and roles["unk"] not in (roles.get("bos"), roles.get("eos"), roles.get("pad")):
+    # Byte-level BPE knows every text: what is called unk there is a marker like others.
+    if "unk" in roles and backend.style != "byte-level":
         kinds[roles["unk"]] = UNKNOWN
     taken = {text for text in texts if text is not None}
     filled = []
