@@ -15,7 +15,7 @@ from whole_run import evaluate_metrics, make_run, sections
 
 from lingraft.cli.app import main
 from lingraft.errors import ConfigError
-from lingraft.recipes import running, showing_runs
+from lingraft.recipes import run_outputs, showing_runs
 from lingraft.recipes.comparing_runs import compare_runs
 from lingraft.recipes.metric_keys import as_estimate, number_keys, sourced
 from lingraft.recipes.model_card import model_card, write_model_card
@@ -361,4 +361,4 @@ class TestShow:
             showing_runs.show_run(run.directory, tmp_path)
 
     def test_the_runner_writes_what_is_read_back(self):
-        assert running.REPORT_FILE == "report.html"
+        assert run_outputs.REPORT_FILE == "report.html"

@@ -16,7 +16,7 @@ import yaml
 from tiny_stages import KINDS
 
 from lingraft.errors import LingraftError
-from lingraft.recipes import checking, running
+from lingraft.recipes import checking, run_outputs
 from lingraft.recipes.builtins import load_recipe
 from lingraft.recipes.running import RunOptions, run_recipe
 
@@ -46,7 +46,7 @@ def place(tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def tiny_kinds(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (checking, running):
+    for module in (checking, run_outputs):
         monkeypatch.setattr(module, "STAGES", KINDS)
 
 

@@ -57,7 +57,8 @@ def run(
             estimate = estimate_run(checked, out, device=device)
             shown, lines = estimate.as_json(), estimate_lines(estimate)
         else:
-            from lingraft.recipes.running import RunOptions, run_metrics, run_recipe
+            from lingraft.recipes.run_outputs import run_metrics
+            from lingraft.recipes.running import RunOptions, run_recipe
             from lingraft.recipes.summing_up import summary_lines
 
             finished = run_recipe(

@@ -34,7 +34,7 @@ class StageEstimate:
         kind: Its kind.
         kept: It is finished already.
         seconds: Time; None where the model's size is not known.
-        memory_bytes: Peak memory of weights and optimiser, without activations; None where it is not known.
+        memory_bytes: Peak memory, with a guess at activations; None where it is not known.
         disk_bytes: What it leaves; None where it is not known.
         passing_bytes: Disk that it needs while it runs, beside what it leaves.
     """
@@ -202,7 +202,9 @@ def estimate_lines(estimate: RunEstimate) -> list[str]:
         lines.append(f"{stage.name:<20} {stage.kind:<12} {cells}")
     lines.append(f"{'all':<33} {duration(estimate.seconds):>12} {'':>10} {_size(estimate.disk_bytes):>10}")
     speed = f"{estimate.speed / 1e12:.2f} TFLOP/s on {estimate.device}"
-    lines.append(f"rough: reckoned with {speed}; memory without activations, disk at its peak")
+    lines.append(
+        f"rough: reckoned with {speed}; memory of weights, optimiser and about the activations; disk at its peak"
+    )
     return lines + ([estimate.note] if estimate.note else [])
 
 

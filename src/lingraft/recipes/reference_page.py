@@ -23,6 +23,9 @@ _TYPES: dict[Any, str] = {
     bool: "true or false",
     Path: "path",
     type(None): "",
+    tuple: "list",
+    list: "list",
+    dict: "mapping",
 }
 
 
@@ -87,7 +90,7 @@ def _default(info: FieldInfo, mark: Reference | None) -> str:
         return "required"
     if isinstance(value, BaseModel):
         return ""
-    if value is None or value == ():
+    if value is None or value in ((), "", {}):
         return ""
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
 

@@ -1,29 +1,23 @@
 """Run a recipe stage by stage, each kept when it is finished; then the page, the card and the resolved recipe."""
 
-import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from lingraft.errors import ConfigError
-from lingraft.files import write_json, write_text
+from lingraft.files import write_json
 from lingraft.recipes.checking import CheckedRecipe
 from lingraft.recipes.launching import run_in_processes
-from lingraft.recipes.model_card import write_model_card
+from lingraft.recipes.machine import require_device
 from lingraft.recipes.planning import PlannedStage, plan_stages, resolve_settings
-from lingraft.recipes.recipe_report import write_recipe_report
-from lingraft.recipes.recipe_run import RecipeRun, StageRun, write_run
+from lingraft.recipes.recipe_run import RecipeRun
+from lingraft.recipes.run_outputs import gather_run, write_outputs
 from lingraft.recipes.stages.contract import StageContext
-from lingraft.recipes.stages.kinds import STAGES
-from lingraft.recipes.store import STAGES_DIRECTORY, Store
-from lingraft.reports.page import Section
-from lingraft.reports.result import RECIPE_FILE, RunResult, collect_provenance, current_command
+from lingraft.recipes.store import Store
+from lingraft.reports.result import current_command
 
-REPORT_FILE = "report.html"
 FROM_FILE = ".from.json"
 """Remembers `--from` until the run is through, so that the same command continues instead of beginning again."""
 Say = Callable[[str], None]
@@ -62,6 +56,8 @@ def run_recipe(checked: CheckedRecipe, options: RunOptions, *, say: Say = lambda
     """
     store = Store(options.out)
     _require_stage(checked, options.start_from)
+    if options.device is not None:
+        require_device(options.device)
     with store.locked():
         _forget_from(checked, store, options.start_from)
         planned = plan_stages(checked, store)
@@ -73,7 +69,7 @@ def run_recipe(checked: CheckedRecipe, options: RunOptions, *, say: Say = lambda
             by_name[stage.stage.name] = stage
         say("writing the report")
         run = gather_run(checked, planned, settings, store, options.command or current_command())
-        _write(run, checked, store)
+        write_outputs(run, checked, store)
         (options.out / FROM_FILE).unlink(missing_ok=True)
     return run
 
@@ -160,178 +156,5 @@ def stage_context(
     )
 
 
-def gather_run(
-    checked: CheckedRecipe,
-    planned: Sequence[PlannedStage],
-    settings: Mapping[str, Any],
-    store: Store,
-    command: str,
-) -> RecipeRun:
-    """Read finished stages into what the report shows.
-
-    Args:
-        checked: The recipe.
-        planned: Its stages, all finished.
-        settings: Of each stage, references resolved.
-        store: Where they are kept.
-        command: The command to repeat.
-
-    Returns:
-        The run.
-    """
-    stages = []
-    for stage in planned:
-        result = store.result(stage.directory)
-        mark = store.mark(stage.directory) or {}
-        stages.append(
-            StageRun(
-                name=stage.stage.name,
-                kind=stage.stage.kind_name,
-                about=stage.stage.kind.about,
-                key=stage.key,
-                directory=stage.directory,
-                result=result,
-                sections=stage.stage.kind.sections(settings[stage.stage.name], stage.directory, result),
-                seconds=float(mark.get("seconds", 0)),
-                settings=settings[stage.stage.name].model_dump(mode="json"),
-            )
-        )
-    recipe = checked.recipe
-    return RecipeRun(
-        title=recipe.title or f"{recipe.language} for {recipe.model}",
-        recipe_text=resolved_text(checked, stages),
-        command=command,
-        directory=store.out,
-        language=recipe.language,
-        model=recipe.model,
-        stages=stages,
-        provenance=collect_provenance(command=command, device=_device(stages)),
-    )
-
-
-def sections_of(
-    kind_name: str, settings: Mapping[str, Any], directory: Path, result: RunResult
-) -> Sequence[Section]:
-    """Write a kept stage's part of the report anew.
-
-    Args:
-        kind_name: Its kind.
-        settings: As `run.json` holds them.
-        directory: Its directory.
-        result: What came out of it.
-
-    Returns:
-        Sections.
-    """
-    kind = STAGES[kind_name]
-    return kind.sections(kind.settings.model_validate(dict(settings)), directory, result)
-
-
-def _device(stages: Sequence[StageRun]) -> str:
-    """Return what the stages were computed on."""
-    return ", ".join(dict.fromkeys(stage.result.provenance.device for stage in stages))
-
-
-def resolved_text(checked: CheckedRecipe, stages: Sequence[StageRun]) -> str:
-    """Return the recipe as a run keeps it: with changes made and defaults filled in, and what pins it.
-
-    Args:
-        checked: The recipe.
-        stages: Its finished stages.
-
-    Returns:
-        YAML that `lingraft run` takes.
-    """
-    content = {key: value for key, value in checked.content.items() if key not in {"stages", "resolved"}}
-    filled = {
-        stage.name: {
-            **stage.settings.model_dump(mode="json", exclude_none=True, exclude_defaults=True),
-            **{field: _listed(value) for field, value in stage.filled.items() if value is not None},
-        }
-        for stage in checked.stages
-    }
-    provenance = collect_provenance(command="")
-    inputs = {
-        (item.role, item.reference, item.revision): item.model_dump()
-        for stage in stages
-        for item in stage.result.inputs
-        if f"{STAGES_DIRECTORY}/" not in item.reference
-    }
-    pinned = {
-        "lingraft": provenance.lingraft,
-        "python": provenance.python,
-        "libraries": dict(provenance.libraries),
-        "stages": {stage.name: stage.key for stage in stages},
-        "inputs": list(inputs.values()),
-    }
-    document = {**content, "stages": filled, "resolved": pinned}
-    return yaml.safe_dump(document, allow_unicode=True, sort_keys=False, width=100)
-
-
-def _listed(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
-
-
-def _write(run: RecipeRun, checked: CheckedRecipe, store: Store) -> None:
-    """Write what the run leaves beside its stages."""
-    write_text(store.out / RECIPE_FILE, run.recipe_text)
-    write_run(run)
-    _place_model(run, checked, store)
-    write_recipe_report(run, store.out)
-
-
-def _place_model(run: RecipeRun, checked: CheckedRecipe, store: Store) -> None:
-    """Put the last model that the recipe made into `model`: hard links, and a card of its own."""
-    made = [
-        stage.directory / stage.result.files["model"]
-        for stage, step in zip(run.stages, checked.stages, strict=True)
-        if "model" in step.kind.outputs
-    ]
-    place = store.out / "model"
-    if not made:
-        return
-    if place.exists():
-        shutil.rmtree(place)
-    shutil.copytree(made[-1], place, copy_function=_link)
-    # Not into the stage's own file, which the link shares.
-    (place / "README.md").unlink(missing_ok=True)
-    write_model_card(run, place)
-
-
-def _link(old: str, new: str) -> None:
-    try:
-        Path(new).hardlink_to(old)
-    except OSError:  # another disk, or one without links
-        shutil.copy2(old, new)
-
-
 def _duration(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.1f} minutes"
-
-
-def run_metrics(run: RecipeRun) -> dict[str, Any]:
-    """Return what `--json` prints of a run.
-
-    Args:
-        run: The run.
-
-    Returns:
-        A JSON-able mapping.
-    """
-    stages: list[tuple[StageRun, RunResult]] = [(stage, stage.result) for stage in run.stages]
-    return {
-        "title": run.title,
-        "out": str(run.directory),
-        "report": str(run.directory / REPORT_FILE),
-        "stages": [
-            {
-                "name": stage.name,
-                "kind": stage.kind,
-                "key": stage.key,
-                "directory": str(stage.directory),
-                "seconds": stage.seconds,
-                "metrics": result.as_json()["metrics"],
-            }
-            for stage, result in stages
-        ],
-    }

@@ -10,7 +10,7 @@ from lingraft.errors import ConfigError
 from lingraft.recipes.outcome import outcome_of
 from lingraft.recipes.recipe_report import summary, write_recipe_report
 from lingraft.recipes.recipe_run import RUN_FILE, read_run
-from lingraft.recipes.running import sections_of
+from lingraft.recipes.run_outputs import sections_of
 from lingraft.recipes.stages.kinds import STAGES
 from lingraft.reports.page import Section
 from lingraft.reports.result import RunResult

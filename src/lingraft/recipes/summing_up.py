@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from lingraft.recipes.recipe_run import RecipeRun, StageRun
-from lingraft.recipes.running import REPORT_FILE
+from lingraft.recipes.run_outputs import REPORT_FILE
 
 MOST_LINES = 5
 
