@@ -36,9 +36,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 diagnose_world = importlib.import_module("diagnose_world")
 
 
-class Quick:
-    """Takes the place of lingua."""
-
+class Quick:  # in the place of lingua
     def __init__(self, languages=None):
         self.languages = languages
 
