@@ -20,6 +20,7 @@ class Case:
         environment: Set while the command runs.
         patch: A context in which it runs, for what no file can bring about.
         varies: Whether what was expected differs between machines, or grows with the library.
+        shows: Of a bad recipe, the lines that are wrong, for the page.
     """
 
     what: str
@@ -28,3 +29,4 @@ class Case:
     environment: Mapping[str, str] = field(default_factory=dict)
     patch: Patch = contextlib.nullcontext
     varies: bool = False
+    shows: str = ""

@@ -43,8 +43,9 @@ def list_(json: JsonOption = False) -> None:
 def show(recipe: RecipeArgument) -> None:
     """Print a recipe as it is written."""
     from lingraft.recipes.builtins import find_recipe
+    from lingraft.recipes.yaml_lines import read_text
 
-    print(find_recipe(recipe).read_text(encoding="utf-8"), end="")
+    print(read_text(find_recipe(recipe)), end="")
 
 
 @app.command("copy")

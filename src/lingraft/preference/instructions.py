@@ -93,8 +93,7 @@ def read_instructions(
         CorpusError: The file is missing, unreadable of an unknown format, or holds no instruction or too many bad rows.
         MissingExtraError: A `.zst` file without the library for it.
     """
-    if format not in {"auto", *FORMATS}:
-        raise ConfigError(f"the format {format!r}", f"auto, {', '.join(FORMATS)}", "name one of them")
+    check_format(format)
     read = list(_rows(path))
     objects = [row for row in read if isinstance(row, JsonObject)]
     chosen = detect_format(path, [row.fields for row in objects[:1]]) if format == "auto" else format
@@ -117,6 +116,19 @@ def read_instructions(
             "check the file, or name another --format",
         )
     return InstructionFile(str(path), chosen, instructions, len(read), bad.reasons)
+
+
+def check_format(name: str) -> None:
+    """Refuse a format that there is not.
+
+    Args:
+        name: `auto` or its name.
+
+    Raises:
+        ConfigError: It is not one of `FORMATS`.
+    """
+    if name not in {"auto", *FORMATS}:
+        raise ConfigError(f"the format {name!r}", f"auto, {', '.join(FORMATS)}", "name one of them")
 
 
 def detect_format(path: Path, rows: Sequence[Mapping[str, Any]]) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from lingraft.errors import ConfigError, OutputError
 from lingraft.files import write_text
 from lingraft.recipes.checking import CheckedRecipe, check_recipe
-from lingraft.recipes.yaml_lines import read_document
+from lingraft.recipes.yaml_lines import read_document, read_text
 
 BUILTIN = Path(__file__).parent / "builtin"
 
@@ -98,12 +98,12 @@ def copy_recipe(reference: str, to: Path) -> Path:
         The new file.
 
     Raises:
-        ConfigError: There is no such recipe.
+        ConfigError: There is no such recipe, or it is no text.
         OutputError: The new file is there already, or cannot be written.
     """
     path = find_recipe(reference)
     place = to / path.name if to.is_dir() else to
     if place.exists():
         raise OutputError(f"{place} exists", "a new file", "give another path, or delete it")
-    write_text(place, path.read_text(encoding="utf-8"))
+    write_text(place, read_text(path))
     return place

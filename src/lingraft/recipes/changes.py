@@ -35,22 +35,32 @@ def apply_changes(
         if keys[0] not in TOP:
             keys = ("stages", *keys)
         changed[keys] = text
-        if not equals or not all(keys):
-            faults.append(
-                Fault(keys, f"{text!r}", "STAGE.KEY=VALUE or KEY=VALUE", "for instance pretrain.steps=500")
-            )
+        fault = None if equals and all(keys) else _shape_fault(keys, text)
+        if fault is None and keys[0] == "stages":
+            fault = _stage_fault(keys, text, new.get("stages"))
+        if fault is not None:
+            faults.append(fault)
             continue
         try:
             value = yaml.safe_load(given)
         except yaml.YAMLError:
             value = given
-        if keys[0] == "stages" and (len(keys) < 3 or keys[1] not in (new.get("stages") or {})):
-            there = [*TOP - {"stages", "resolved"}, *map(str, new.get("stages") or {})]
-            fault = unknown_key((keys[1],), there)
-            faults.append(replace(fault, keys=keys))
-            continue
         _put(new, keys, value)
     return new, changed, faults
+
+
+def _shape_fault(keys: Keys, text: str) -> Fault:
+    return Fault(keys, f"{text!r}", "STAGE.KEY=VALUE or KEY=VALUE", "for instance pretrain.steps=500")
+
+
+def _stage_fault(keys: Keys, text: str, stages: Any) -> Fault | None:
+    """Say what is wrong with a change of a stage: it is not there, or no key of it is named."""
+    names = list(map(str, stages)) if isinstance(stages, Mapping) else []
+    if len(keys) < 2 or (keys[1] in names and len(keys) < 3):
+        return _shape_fault(keys, text)
+    if keys[1] in names:
+        return None
+    return replace(unknown_key((keys[1],), [*TOP - {"stages", "resolved"}, *names]), keys=keys)
 
 
 def _put(content: dict[str, Any], keys: Keys, value: Any) -> None:

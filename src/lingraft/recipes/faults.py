@@ -9,6 +9,7 @@ from typing import Any, get_args
 from pydantic import BaseModel
 
 from lingraft.errors import ConfigError
+from lingraft.recipes.stages.contract import SettingRefusedError
 from lingraft.recipes.yaml_lines import Keys
 
 _EXPECTED = {
@@ -103,6 +104,9 @@ def _fault(error: Mapping[str, Any], keys: Keys, inside: Keys, known: Mapping[Ke
     if kind == "extra_forbidden":
         names = known.get(inside[:-1], ())
         return unknown_key(keys, names)
+    cause = error.get("ctx", {}).get("error")
+    if isinstance(cause, SettingRefusedError):
+        return Fault(keys, f"{name}: {shown(given)}", cause.error.expected, cause.error.remedy)
     if kind == "value_error" and isinstance(given, Mapping):
         return _misfit(_sentence(error["msg"]), given, keys)
     detail = _EXPECTED.get(kind) or _sentence(error["msg"])

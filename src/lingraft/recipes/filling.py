@@ -93,6 +93,12 @@ def fill_references(
         if value is None and field in kind.settings.required:
             expected = _wanted(reference)
             faults.append(Fault(keys, f"stage {name} has no {field}", expected, f"add `{field}:` to it"))
+    for field, needed in kind.settings.goes_with.items():
+        if getattr(settings, field) and not values[needed]:
+            found = f"{'.'.join(('stages', name, field))}: {getattr(settings, field)} without {needed}"
+            faults.append(
+                Fault(("stages", name, field), found, f"`{needed}` too", f"add `{needed}:`, or take it out")
+            )
     for group in kind.settings.one_of:
         if not any(values.get(field, getattr(settings, field)) for field in group):
             known = ", ".join(f"`{field}`" for field in group)
@@ -110,8 +116,7 @@ def fill_references(
 def _shaped(value: Any, settings: type[StageSettings], field: str) -> Any:
     """Give a value its field's shape, as what was left out or named by `recipe:` comes in the recipe's.
 
-    Returns:
-        A tuple where the field takes several; elsewhere the value, which is a list still where there are several.
+    Where the field takes one text and there are several, they come back as a list.
     """
     if is_mapping_field(settings, field) or value is None:
         return value

@@ -116,6 +116,7 @@ def replace_texts(value: Any, change: Callable[[str], Any]) -> Any:
     return value
 
 
+_TRAINED = ("train:unigram", "train:bpe")
 _HOLDS: Mapping[Role, str] = {"text": "text", "pairs": "paired items", "lexicon": "word pairs"}
 
 
@@ -167,6 +168,8 @@ def plain_fault(text: str, role: Role) -> tuple[str, str, str] | None:
         empty = file.is_file() and file.stat().st_size == 0
         what = _HOLDS.get(role, "something")
         return (f"{body} is empty", f"a file of {what}", "check the path, or fill it") if empty else None
+    if role == "tokenizer" and text.startswith("train:") and text not in _TRAINED:
+        return f"{text!r}", f"one of {', '.join(_TRAINED)}", "name one of them"
     if role in {"model", "tokenizer"}:
         if (
             (role == "tokenizer" and text.startswith("train:"))

@@ -76,6 +76,22 @@ def open_engine(reference: str, target_language: str, options: EngineOptions | N
         ConfigError: There is no such kind of engine, or it does not translate between these languages.
         LingraftError: It cannot be opened: a missing program, model, file or library.
     """
+    kind, what = split_engine(reference)
+    return ENGINES[kind](what, target_language, options or EngineOptions())
+
+
+def split_engine(reference: str) -> tuple[str, str]:
+    """Return kind and rest of an engine's name.
+
+    Args:
+        reference: `KIND:WHAT`.
+
+    Returns:
+        A kind of `ENGINES`, and what follows it.
+
+    Raises:
+        ConfigError: There is no such kind of engine, or nothing follows it.
+    """
     kind, colon, what = reference.partition(":")
     if kind not in ENGINES or not colon or not what:
         close = difflib.get_close_matches(kind, ENGINES, n=1)
@@ -84,7 +100,7 @@ def open_engine(reference: str, target_language: str, options: EngineOptions | N
             "apertium:eng-spa, seq2seq:MODEL, ctranslate2:DIR, endpoint:URL#MODEL or parallel:FILE",
             f"did you mean {close[0]}:...?" if close else "name one of these",
         )
-    return ENGINES[kind](what, target_language, options or EngineOptions())
+    return kind, what
 
 
 def _apertium(pair: str, target_language: str, options: EngineOptions) -> OpenedEngine:

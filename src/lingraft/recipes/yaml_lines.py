@@ -62,6 +62,21 @@ def read_document(path: Path) -> Document:
     Raises:
         ConfigError: The file cannot be read, is no YAML, or holds something else; the line is named where there is one.
     """
+    return parse_document(read_text(path), str(path))
+
+
+def read_text(path: Path) -> str:
+    """Read a recipe as text.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The text.
+
+    Raises:
+        ConfigError: The file cannot be read, is too long for a recipe, or is no UTF-8; the line is named.
+    """
     try:
         raw = path.read_bytes()
     except OSError as error:
@@ -71,7 +86,7 @@ def read_document(path: Path) -> Document:
     if len(raw) > LONGEST:
         raise ConfigError(f"recipe {path} of {len(raw):,} bytes", "a short YAML file", "check the path")
     try:
-        return parse_document(raw.decode("utf-8-sig"), str(path))
+        return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = raw[: error.start].count(b"\n") + 1
         raise ConfigError(
@@ -146,11 +161,7 @@ def _no_yaml(error: Exception, text: str, name: str) -> ConfigError:
 
 
 def _require_few_values(top: Any, name: str) -> None:
-    """Refuse aliases that unfold to very much, or to themselves, before anything follows them.
-
-    Raises:
-        ConfigError: They do.
-    """
+    """Refuse aliases that unfold to very much, or to themselves, before anything follows them."""
     sizes: dict[int, int] = {}
     open_nodes: set[int] = set()
 

@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from lingraft.errors import LingraftError
 from lingraft.reports.page import Section
 from lingraft.reports.result import RunResult
 
@@ -33,6 +34,39 @@ class Reference:
     default: str | None = None
 
 
+class SettingRefusedError(ValueError):
+    """What a verb would say of a setting, for the fault of the recipe.
+
+    Args:
+        error: The verb's.
+    """
+
+    def __init__(self, error: LingraftError) -> None:
+        self.error = error
+        super().__init__(f"{error.found}; expected {error.expected}; {error.remedy}")
+
+
+def accepted_by(check: Callable[[Any], object]) -> AfterValidator:
+    """Check a setting as its verb does, so that a recipe is refused before anything runs.
+
+    Args:
+        check: Called with the setting, where it is not None; raises a LingraftError.
+
+    Returns:
+        What marks the field: `Annotated[str, accepted_by(find_operator)]`.
+    """
+
+    def validate(value: Any) -> Any:
+        try:
+            if value is not None:
+                check(value)
+        except LingraftError as error:
+            raise SettingRefusedError(error) from error
+        return value
+
+    return AfterValidator(validate)
+
+
 class StageSettings(BaseModel):
     """What every stage may say.
 
@@ -46,6 +80,9 @@ class StageSettings(BaseModel):
 
     one_of: ClassVar[tuple[tuple[str, ...], ...]] = ()
     """Groups of fields of which one must be there, by itself or by its default."""
+
+    goes_with: ClassVar[Mapping[str, str]] = {}
+    """Fields that mean something only with a reference, named by itself or by its default; 0 and None do not."""
 
     use: str = Field("", description="Kind of the stage; left out, the stage's name is its kind.")
     seed: int | None = Field(None, ge=0, description="Seeds every draw; by default the recipe's seed.")

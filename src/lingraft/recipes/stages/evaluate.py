@@ -11,12 +11,18 @@ from lingraft.recipes.evaluating_options import EvaluationOptions
 from lingraft.recipes.evaluating_report import SAMPLES_FILE, evaluation_sections
 from lingraft.recipes.evaluating_summary import evaluation_lines
 from lingraft.recipes.stages.adopting import adopt, opening, seed_of
-from lingraft.recipes.stages.contract import Reference, StageContext, StageKind, StageSettings
+from lingraft.recipes.stages.contract import Reference, StageContext, StageKind, StageSettings, accepted_by
 from lingraft.reports.page import Section
 from lingraft.reports.result import RunResult
+from lingraft.tokenizers.chat import read_template
 
 COMPARISON = "compare"
 """The run directory of the comparison."""
+
+
+def _check_template(name: str) -> None:
+    if name != "auto":
+        read_template(name)
 
 
 class EvaluateSettings(StageSettings):
@@ -47,7 +53,7 @@ class EvaluateSettings(StageSettings):
     )
     samples: int = Field(8, ge=0, description="Answers of each kind that the report shows side by side.")
     max_new_tokens: int = Field(64, ge=1, description="Most tokens of an answer.")
-    template: str = Field(
+    template: Annotated[str, accepted_by(_check_template)] = Field(
         "auto",
         description="How a prompt is put: chat, plain, a Jinja file, or auto (chat where all models have a template).",
     )

@@ -6,12 +6,13 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from lingraft.preference.instructions import check_format
 from lingraft.preference.translation_filters import FilterLimits
 from lingraft.recipes.pairing import run_pairing
 from lingraft.recipes.pairing_report import HELD_OUT, PAIRS, kept_pairing_sections
 from lingraft.recipes.pairing_sources import PairOptions
 from lingraft.recipes.stages.adopting import adopt, opening, seed_of
-from lingraft.recipes.stages.contract import Reference, StageContext, StageKind, StageSettings
+from lingraft.recipes.stages.contract import Reference, StageContext, StageKind, StageSettings, accepted_by
 from lingraft.reports.page import Section
 from lingraft.reports.result import RunResult
 
@@ -44,10 +45,12 @@ class PairsSettings(StageSettings):
         description="Documents in both languages: libreoffice-help-LANG, a .tsv of document, id, English and target,"
         " or a directory with pairs.tsv. The prompt is a heading, the answer the text under it.",
     )
-    format: str = Field(
+    format: Annotated[str, accepted_by(check_format)] = Field(
         "auto", description="Of `instructions`: auto, alpaca, openassistant, sharegpt, messages or plain."
     )
-    translations_format: str = Field("auto", description="Of `translations`, as `format`.")
+    translations_format: Annotated[str, accepted_by(check_format)] = Field(
+        "auto", description="Of `translations`, as `format`."
+    )
     target_language: str | None = Field(
         None, description="ISO 639-1 code of the target language; by default the recipe's."
     )

@@ -9,12 +9,19 @@ from pydantic import Field, model_validator
 from lingraft.errors import ConfigError
 from lingraft.patching.instances import write_instances
 from lingraft.patching.records import MAP_FILE
-from lingraft.patching.sites import PATCH_SITES
+from lingraft.patching.sites import PATCH_SITES, find_operator
 from lingraft.patching.tasks import TASKS, build_pairs
 from lingraft.recipes.pair_choice import SAMPLES_CONTROL, kept_choice_sections, run_selection
 from lingraft.recipes.paired_words import word_instances
 from lingraft.recipes.stages.adopting import adopt, opening, seed_of
-from lingraft.recipes.stages.contract import NEWEST_MODEL, Reference, StageContext, StageKind, StageSettings
+from lingraft.recipes.stages.contract import (
+    NEWEST_MODEL,
+    Reference,
+    StageContext,
+    StageKind,
+    StageSettings,
+    accepted_by,
+)
 from lingraft.recipes.sweep_options import SweepOptions
 from lingraft.recipes.sweep_result import kept_sweep_sections
 from lingraft.recipes.sweeping import run_sweep
@@ -67,7 +74,7 @@ class PatchingSettings(StageSettings):
         "first-token",
         description="Read the first token (fastest), the options' likelihoods, or a text by greedy decoding.",
     )
-    operator: str = Field(
+    operator: Annotated[str, accepted_by(find_operator)] = Field(
         "replace",
         description="How the donor's value meets the receiver's: replace, add, norm_match or lerp:W.",
     )

@@ -6,19 +6,33 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from lingraft.errors import ConfigError
 from lingraft.preference.losses import OBJECTIVES
 from lingraft.preference.monitor import MonitorOptions
 from lingraft.preference.plan import PreferencePlan
-from lingraft.preference.policies import POLICIES, LoraOptions
+from lingraft.preference.policies import POLICIES, LoraOptions, check_policy
 from lingraft.recipes.preference_report import kept_preference_sections, summary_lines
 from lingraft.recipes.preference_training import PreferenceOptions, run_preference
 from lingraft.recipes.stages.adopting import adopt, opening, seed_of
-from lingraft.recipes.stages.contract import NEWEST_MODEL, Reference, StageContext, StageKind, StageSettings
+from lingraft.recipes.stages.contract import (
+    NEWEST_MODEL,
+    Reference,
+    StageContext,
+    StageKind,
+    StageSettings,
+    accepted_by,
+)
 from lingraft.reports.page import Section
 from lingraft.reports.result import RunResult, read_result
+from lingraft.tokenizers.chat import read_template
 
 TRAINING = "train"
 """The run directory of the training; its `model` is the stage's output."""
+
+
+def _check_objective(name: str) -> None:
+    if name not in OBJECTIVES:
+        raise ConfigError(name, f"one of {', '.join(OBJECTIVES)}", "name one of them")
 
 
 class PreferenceSettings(StageSettings):
@@ -39,12 +53,12 @@ class PreferenceSettings(StageSettings):
         description="Paired items to measure on, before, during and after. Without them nothing is measured, and"
         " `keep: best` has nothing to go by.",
     )
-    objective: str = Field(
+    objective: Annotated[str, accepted_by(_check_objective)] = Field(
         "clo",
         description=f"What is minimised: {', '.join(OBJECTIVES)}. clo prefers the answer in the prompt's language both"
         " ways, and learns target answers; sft-both learns the answers of both languages.",
     )
-    parameters: str = Field(
+    parameters: Annotated[str, accepted_by(check_policy)] = Field(
         "attention",
         description=f"What learns: {', '.join(POLICIES)}. attention is the paper's; for languages that the model"
         " hardly knows, full does better.",
@@ -78,7 +92,7 @@ class PreferenceSettings(StageSettings):
     )
     lora_rank: int = Field(16, ge=1, description="Rank of `parameters: lora`.")
     lora_alpha: float = Field(32.0, gt=0, description="Scale of `parameters: lora`.")
-    template: str = Field(
+    template: Annotated[str, accepted_by(read_template)] = Field(
         "chat",
         description="chat (the tokenizer's own template), plain (prompt, new line, answer) or a Jinja file.",
     )

@@ -1,10 +1,10 @@
 """Stage `pretrain`: go on training the model on text of the language."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from lingraft.recipes.pretraining import run_pretraining
 from lingraft.recipes.pretraining_options import PretrainingOptions
@@ -22,6 +22,7 @@ class PretrainSettings(StageSettings):
     """What `pretrain` takes."""
 
     required = ("model", "corpus")
+    goes_with: ClassVar[Mapping[str, str]] = {"english_share": "english"}
 
     model: Annotated[str | None, Reference("model", NEWEST_MODEL)] = Field(
         None, description="Model to train; by default the newest one."
@@ -84,6 +85,15 @@ class PretrainSettings(StageSettings):
     dtype: Literal["float32", "bfloat16", "float16"] | None = Field(
         None, description="Type of the checkpoint; by default the model's."
     )
+
+    @model_validator(mode="after")
+    def _divides(self) -> Self:
+        if self.batch_size % self.gradient_accumulation:
+            raise ValueError(
+                f"batch_size {self.batch_size} in {self.gradient_accumulation} pieces of gradient_accumulation:"
+                f" make it a multiple of {self.gradient_accumulation}"
+            )
+        return self
 
 
 def run(settings: PretrainSettings, context: StageContext) -> RunResult:

@@ -8,14 +8,15 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from lingraft.files import write_text
+from lingraft.preference.instructions import check_format
 from lingraft.preference.items import PairedItem, read_items
 from lingraft.preference.translation_filters import FilterLimits
 from lingraft.recipes.stages.adopting import adopt, opening
-from lingraft.recipes.stages.contract import Reference, StageContext, StageKind, StageSettings
+from lingraft.recipes.stages.contract import Reference, StageContext, StageKind, StageSettings, accepted_by
 from lingraft.recipes.translating import TranslateOptions, run_translation
 from lingraft.recipes.translating_report import PAIRS, kept_translation_sections
 from lingraft.recipes.translation_endpoint import EndpointOptions
-from lingraft.recipes.translation_engines import EngineOptions
+from lingraft.recipes.translation_engines import EngineOptions, split_engine
 from lingraft.reports.page import Section
 from lingraft.reports.result import RunResult
 
@@ -34,14 +35,16 @@ class TranslateSettings(StageSettings):
         description="English instruction data: Alpaca, OpenAssistant, ShareGPT, chat messages, or prompt and response"
         " (JSON or JSON lines, .gz and .zst too).",
     )
-    engine: str = Field(
+    engine: Annotated[str, accepted_by(split_engine)] = Field(
         description="KIND:WHAT: apertium:eng-spa, seq2seq:MODEL, ctranslate2:DIR, endpoint:URL#MODEL (an"
         " OpenAI-compatible one) or parallel:FILE (your own translations)."
     )
     target_language: str | None = Field(
         None, description="ISO 639-1 code of the target language; by default the recipe's."
     )
-    format: str = Field("auto", description="auto, alpaca, openassistant, sharegpt, messages or plain.")
+    format: Annotated[str, accepted_by(check_format)] = Field(
+        "auto", description="auto, alpaca, openassistant, sharegpt, messages or plain."
+    )
     limit: int | None = Field(None, ge=1, description="Only the first so many instructions.")
     max_bad_lines: int = Field(1000, ge=0, description="How many bad lines to go on after.")
     sentences: bool | None = Field(

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from lingraft.errors import ConfigError
 from lingraft.recipes.stages.adopting import adopt, one_or_several, opening, seed_of
 from lingraft.recipes.stages.contract import (
     NEWEST_MODEL,
@@ -13,14 +14,31 @@ from lingraft.recipes.stages.contract import (
     StageContext,
     StageKind,
     StageSettings,
+    accepted_by,
 )
 from lingraft.recipes.transferring import run_transfer
 from lingraft.reports.page import Paragraph, Section, Table
 from lingraft.reports.result import RunResult
+from lingraft.vocabulary.initializers import find_initializer
 from lingraft.vocabulary.writing import PROVENANCE, kept_transfer_sections
 
 MODEL = "model"
 """Directory of the checkpoint, with its provenance and its own report."""
+
+
+def _check_method(name: str) -> None:
+    if name != "auto":
+        find_initializer(name)
+
+
+def _check_auxiliary(name: str) -> None:
+    file = name.removeprefix("words:")
+    if name not in {"donor", "fasttext"} and not (name != file and Path(file).is_file()):
+        raise ConfigError(
+            name,
+            "donor, fasttext, or words: and a file of word vectors",
+            "name one of them, or check the path",
+        )
 
 
 class VocabularySettings(StageSettings):
@@ -46,7 +64,7 @@ class VocabularySettings(StageSettings):
         (),
         description="Text in the target language: to make the tokenizer from, and to measure fertility on.",
     )
-    method: str = Field(
+    method: Annotated[str, accepted_by(_check_method)] = Field(
         "auto",
         description="How new rows are made: auto (the smallest error on held-out shared tokens, with the reason"
         " told), salt, salt-safe, focus, wechsel, clp, sava, omp, subword-mean, multivariate, lexicon, fused,"
@@ -63,7 +81,7 @@ class VocabularySettings(StageSettings):
         ge=1,
         description="Tokens of a trimmed or trained tokenizer (trimmed: all used; trained: 16000).",
     )
-    auxiliary: str = Field(
+    auxiliary: Annotated[str, accepted_by(_check_auxiliary)] = Field(
         "donor",
         description="Where neighbours are sought: donor, fasttext (trained on the corpus), or words:FILE.",
     )
