@@ -68,7 +68,9 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def found(out: Path) -> dict[str, str]:
     """The chosen documents and the map."""
     files = [*out.glob("stages/select-*/chosen/**/*.jsonl"), *out.glob("stages/select-*/chosen/*.parquet")]
-    marks = {file.relative_to(out).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+    marks = {
+        file.relative_to(out).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest() for file in files
+    }
     assert len(marks) >= 4
     table = pq.read_table(next(out.glob("stages/patching-*/sweep/map.parquet")))
     return {**marks, "map": json.dumps(table.to_pylist(), default=str)}

@@ -55,6 +55,9 @@ class Store:
         Args:
             directory: The stage's directory.
             key: What went into it.
+
+        Returns:
+            Whether it does.
         """
         mark = self.mark(directory)
         if mark is None or mark.get("key") != key:
@@ -63,10 +66,13 @@ class Store:
         return all(_size(directory / name) == size for name, size in sizes.items())
 
     def mark(self, directory: Path) -> dict[str, Any] | None:
-        """Return what a finished stage left about itself, or None.
+        """Read what a finished stage left about itself.
 
         Args:
             directory: The stage's directory.
+
+        Returns:
+            Key, name, kind, settings, seconds and sizes; None where it is not finished.
         """
         try:
             mark = json.loads((directory / DONE).read_text(encoding="utf-8"))
@@ -94,10 +100,13 @@ class Store:
         write_json(directory / DONE, {**about, "sizes": sizes})
 
     def result(self, directory: Path) -> RunResult:
-        """Return a finished stage's result.
+        """Read a finished stage's result.
 
         Args:
             directory: Its directory.
+
+        Returns:
+            The result.
         """
         return read_result(directory)
 
