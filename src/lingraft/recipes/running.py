@@ -1,7 +1,7 @@
 """Run a recipe stage by stage, each kept when it is finished; then the page, the card and the resolved recipe."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 from lingraft.errors import ConfigError
 from lingraft.files import write_json
 from lingraft.recipes.checking import CheckedRecipe
+from lingraft.recipes.estimates import StageEstimate, duration, estimate_run
 from lingraft.recipes.launching import run_in_processes
 from lingraft.recipes.machine import require_device
 from lingraft.recipes.planning import PlannedStage, plan_stages, resolve_settings
@@ -61,10 +62,13 @@ def run_recipe(checked: CheckedRecipe, options: RunOptions, *, say: Say = lambda
     with store.locked():
         _forget_from(checked, store, options.start_from)
         planned = plan_stages(checked, store)
+        estimate = estimate_run(checked, options.out, device=options.device)
         by_name: dict[str, PlannedStage] = {}
         settings: dict[str, Any] = {}
         for number, stage in enumerate(planned, 1):
             head = f"[{number}/{len(planned)}] {stage.stage.name}"
+            if not stage.done:
+                say(f"{head}: {stage.stage.kind.about}{_left(estimate.stages[number - 1 :])}")
             settings[stage.stage.name] = _run_stage(checked, stage, by_name, store, options, head, say)
             by_name[stage.stage.name] = stage
         say("writing the report")
@@ -72,6 +76,16 @@ def run_recipe(checked: CheckedRecipe, options: RunOptions, *, say: Say = lambda
         write_outputs(run, checked, store)
         (options.out / FROM_FILE).unlink(missing_ok=True)
     return run
+
+
+def _left(stages: Sequence[StageEstimate]) -> str:
+    """Say about how long the first of some stages will take, and all of them; nothing where that is not known."""
+    times = [stage.seconds for stage in stages if not stage.kept]
+    known = [seconds for seconds in times if seconds is not None]
+    if len(known) < len(times) or not known:
+        return ""
+    rest = f", {duration(sum(known))} to the end" if len(known) > 1 else ""
+    return f" (about {duration(known[0])}{rest})"
 
 
 def _require_stage(checked: CheckedRecipe, name: str | None) -> None:
@@ -106,7 +120,6 @@ def _run_stage(
     if store.is_done(planned.directory, planned.key):
         say(f"{head}: kept from before")
         return settings
-    say(f"{head}: {planned.stage.kind.about}")
     started = time.monotonic()
     context = stage_context(checked, planned, options, lambda line: say(f"{head}: {line}"))
     planned.directory.mkdir(parents=True, exist_ok=True)
