@@ -1,4 +1,4 @@
-"""Write docs/errors.md: each bad input of `error_cases.py`, and the line that the real command line prints for it.
+"""Write docs/errors.md: each bad input of the modules of cases, and the lines that the real command line prints for it.
 
 python benchmarks/error_lines.py            # write the page
 python benchmarks/error_lines.py --only nan # print the lines of the cases whose names hold this
@@ -20,6 +20,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 
 from error_cases import CASES, GROUPS, Case
+from recipe_error_cases import RECIPE
+from run_error_cases import RECIPE_CASES, RECIPE_GROUPS
 from tiny_world import make_world
 
 PAGE = Path(__file__).parents[1] / "docs" / "errors.md"
@@ -31,9 +33,22 @@ half-written. The lines below come from the real command line on tiny models: `p
 this page, and `tests/cli/test_bad_inputs.py` holds the program to it. The commands run in a directory with a causal
 language model `model`, an encoder `donor`, a tokenizer `target` and `corpus.txt`.
 
+Recipes are checked whole before anything runs, and all their faults are told at once, a line each, with the file's
+line; `tests/cli/test_bad_recipes.py` holds to that part.
+
 A line of text that is not valid UTF-8, or JSON without a text, is no error by itself: up to 1,000 such lines are
 counted, named in the result with their reason, and passed over.
 """
+
+PRELUDES = {
+    next(iter(RECIPE_GROUPS)): f"""\
+The recipe that is spoilt is this one, which is valid; of each bad one the changed lines are shown, with their numbers.
+
+```yaml
+{RECIPE}```
+"""
+}
+"""What stands under the title of a group."""
 
 
 @dataclass(frozen=True)
@@ -89,13 +104,22 @@ def listing(directory: Path) -> set[str]:
 def page(lines: dict[str, str]) -> str:
     """Return the page from each case's line."""
     parts = [HEAD]
-    for title, group in GROUPS.items():
+    for title, group in {**GROUPS, **RECIPE_GROUPS}.items():
         parts.append(f"\n## {title}\n")
+        if title in PRELUDES:
+            parts.append(f"\n{PRELUDES[title]}")
         for name, case in group.items():
+            shown = f"```text\n{case.shows.rstrip()}\n```\n\n" if case.shows.strip() else ""
             parts.append(
-                f"\n**{case.what}** (`{name}`)\n\n```text\n$ lingraft {case.command}\n{lines[name]}\n```\n"
+                f"\n**{case.what}** (`{name}`)\n\n{shown}"
+                f"```text\n$ lingraft {case.command}\n{lines[name]}\n```\n"
             )
     return "".join(parts)
+
+
+def error_lines(outcome: Outcome) -> str:
+    """Return what a command said of errors, without its progress before that."""
+    return "\n".join(line for line in outcome.err.splitlines() if line.startswith("error: "))
 
 
 def main() -> None:
@@ -114,12 +138,13 @@ def main() -> None:
         template = Path(folder) / "template"
         template.mkdir()
         make_world(template)
-        for name, case in CASES.items():
+        for name, case in {**CASES, **RECIPE_CASES}.items():
             if only and only not in name:
                 continue
             outcome = run_case(case, template, Path(folder) / name)
-            lines[name] = outcome.err.strip()
-            wrong = outcome.status != 2 or outcome.err.count("\n") != 1 or outcome.out or outcome.left
+            lines[name] = error_lines(outcome)
+            several = name not in RECIPE_CASES and outcome.err.count("\n") != 1
+            wrong = outcome.status != 2 or several or not lines[name] or outcome.out or outcome.left
             if only or wrong:
                 print(
                     f"{name}: status {outcome.status}, left {sorted(outcome.left)}\n{outcome.out}{outcome.err}"

@@ -145,7 +145,8 @@ def test_one_line_and_nothing_half_written(name, template, tmp_path, documented)
 
 
 def test_the_documentation_holds_every_case(documented):
-    assert list(documented) == list(CASES)
+    # Recipes have a test of their own.
+    assert [name for name in documented if name in CASES] == list(CASES)
     assert set(MUST_SAY) <= set(CASES)
 
 

@@ -153,7 +153,7 @@ def test_every_fault_is_told_at_once_with_its_line() -> None:
         ("text: stage:select", "model: stage:select", 7, "makes text; expected a model"),
         ("steps: 5", "steps: 5.5", 8, "steps: 5.5; expected a whole number"),
         ("steps: 5", "steps: 0", 8, "greater than or equal to 1"),
-        ("use: pretrain", "use: pretrian", 9, "did you mean 'pretrain'?"),
+        ("use: pretrain", "use: pretrian", 10, "did you mean 'pretrain'?"),
         ("evaluate:", "stages: {use: evaluate}", 12, "a stage named 'stages'"),
         ("evaluate:", "a b: {use: evaluate}", 12, "letters, digits, - and _"),
         ("evaluate:", "evaluate: 3", 12, "a mapping of settings"),

@@ -71,7 +71,7 @@ class _Checking:
 
     def told(self) -> list[str]:
         """Return a line for each fault, by where it stands; the same line once."""
-        ordered = sorted(self.faults, key=lambda fault: self.lines.of(fault.keys) or 0)
+        ordered = sorted(self.faults, key=lambda fault: fault.line or self.lines.of(fault.keys) or 0)
         return list(dict.fromkeys(self._line(fault) for fault in ordered))
 
     def _line(self, fault: Fault) -> str:
@@ -226,8 +226,9 @@ def _read_stages(given: Any, checking: _Checking) -> Iterator[_Read]:
             remedy = (
                 fault.remedy if fault.remedy != "remove it" else "name the stage so, or say `use: KIND` in it"
             )
+            where = (*keys, "use") if settings.get("use") else keys
             checking.faults.append(
-                Fault(keys, f"no kind of stage {kind!r}", f"one of {', '.join(STAGES)}", remedy)
+                Fault(where, f"no kind of stage {kind!r}", f"one of {', '.join(STAGES)}", remedy)
             )
             continue
         yield name, kind, *_read_settings(STAGES[kind].settings, settings, keys, checking)

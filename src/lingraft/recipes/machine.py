@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from lingraft.errors import ConfigError
 from lingraft.recipes.faults import Fault
 from lingraft.recipes.schema import Recipe
+from lingraft.workers import require_cluster
 
 _RAY = re.compile(r"auto|local|(ray://)?[\w.-]+:\d+|(ray://)?\[[0-9a-fA-F:]+\]:\d+")
 """What `ray.init` takes for an address."""
@@ -34,6 +35,12 @@ def machine_faults(recipe: Recipe) -> Iterator[Fault]:
     if ray is not None and not _RAY.fullmatch(ray):
         expected = "auto, local, HOST:PORT or ray://HOST:PORT"
         yield Fault(("scale", "ray"), f"scale.ray: {ray!r}", expected, "correct the address")
+    elif ray is not None:
+        try:
+            require_cluster(ray)
+        except ConfigError as error:
+            found = error.found.replace("--ray", "scale.ray:")
+            yield Fault(("scale", "ray"), found, error.expected, error.remedy)
 
 
 def require_device(device: str) -> None:

@@ -107,11 +107,16 @@ def parse_document(text: str, name: str) -> Document:
     Raises:
         ConfigError: It is no YAML, or no mapping.
     """
+    found: dict[Keys, int] = {}
+    repeated: list[tuple[Keys, int]] = []
     loader = None
     try:
         loader = yaml.SafeLoader(text)
         node = loader.get_single_node()
         _require_few_values(node, name)
+        if node is not None:
+            # Before the values are made, which writes what `<<` merges into the nodes.
+            _walk(node, (), found, repeated)
         content = None if node is None else loader.construct_document(node)
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise _no_yaml(error, text, name) from error
@@ -125,9 +130,6 @@ def parse_document(text: str, name: str) -> Document:
             "a mapping with `language:`, `model:` and `stages:`",
             "begin with a copy: lingraft recipes copy demo FILE",
         )
-    found: dict[Keys, int] = {}
-    repeated: list[tuple[Keys, int]] = []
-    _walk(node, (), found, repeated)
     return Document(content, Lines(found), tuple(repeated))
 
 
@@ -196,10 +198,11 @@ def _walk(node: Any, keys: Keys, found: dict[Keys, int], repeated: list[tuple[Ke
     if isinstance(node, yaml.MappingNode):
         seen = set()
         for key, value in node.value:
-            inner = (*keys, str(key.value))
-            if key.value in seen:
+            name = str(key.value)
+            inner = (*keys, name)
+            if name in seen:
                 repeated.append((inner, key.start_mark.line + 1))
-            seen.add(key.value)
+            seen.add(name)
             # The key's line, as a block value begins on the next one.
             found.setdefault(inner, key.start_mark.line + 1)
             _walk(value, inner, found, repeated)
