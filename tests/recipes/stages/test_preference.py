@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from pydantic import ValidationError
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -54,9 +55,18 @@ def test_without_held_out_items_the_page_says_so(world, staged):
     assert result.metrics["evaluations"] == {} and "Nothing was measured" in page
 
 
+@pytest.mark.parametrize("bad", [{"objective": "orca"}, {"parameters": "mlp"}, {"template": "chta"}])
+def test_what_the_verb_would_refuse_is_no_valid_setting(bad):
+    with pytest.raises(
+        ValidationError, match=r"expected .*clo.*name one|expected .*lora.*name one|Jinja template"
+    ):
+        KIND.settings.model_validate({**FAST, **bad})
+    assert KIND.settings.model_validate(FAST).objective == "clo"
+
+
 def test_bad_options_are_one_line_and_leave_nothing(world, staged):
-    with pytest.raises(TrainingError, match="objective 'orca'"):
-        staged(KIND, language="de", **FAST, objective="orca")
+    with pytest.raises(TrainingError, match="a batch of 64"):
+        staged(KIND, language="de", **{**FAST, "batch_size": 64})
     assert not any(Path("out").iterdir())
 
 
