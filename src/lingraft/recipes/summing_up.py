@@ -41,10 +41,17 @@ def _evaluated(metrics: Mapping[str, Any]) -> Iterator[str]:
             if before.get(key) and after.get(key)
         ]
         yield f"bits per byte, {first} -> {last}: {'; '.join(cells)}"
-    rates = [(models[name].get("fidelity") or {}).get("line_pass_rate") for name in (first, last)]
-    shares = [f"{100 * rate['value']:.0f} %" for rate in rates if rate]
-    if len(shares) == 2:
-        yield f"answers in the language: {' -> '.join(shares)}"
+    counts = [_in_language(models[name].get("fidelity")) for name in (first, last)]
+    if all(counts):
+        yield f"answers in the language, of those judged: {' -> '.join(filter(None, counts))}"
+
+
+def _in_language(found: Mapping[str, Any] | None) -> str | None:
+    """Say how many of the judged answers are in the language; None where none could be judged."""
+    rate = (found or {}).get("line_pass_rate")
+    if found is None or rate is None:
+        return None
+    return f"{round(rate['value'] * found['judged'])} of {found['judged']}"
 
 
 def _vocabulary(metrics: Mapping[str, Any]) -> Iterator[str]:
@@ -64,12 +71,16 @@ def _selected(metrics: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _patched(metrics: Mapping[str, Any]) -> Iterator[str]:
-    bound, control = metrics.get("upper_bound"), metrics.get("upper_bound_of_controls")
-    if bound is not None and control:
-        name, value = max(control.items(), key=lambda item: item[1])
-        plain = metrics.get("unpatched")
-        beside = "" if plain is None else f", {100 * plain:.0f} % unpatched"
-        yield f"right by some transplant: {100 * bound:.0f} %; by {name} donors: {100 * value:.0f} %{beside}"
+    bound, plain = metrics.get("upper_bound"), metrics.get("unpatched")
+    controls = {
+        name: found["upper_bound"]["value"] for name, found in (metrics.get("controls") or {}).items()
+    }
+    if bound and plain and controls:
+        name, value = max(controls.items(), key=lambda item: item[1])
+        yield (
+            f"right by some transplant: {100 * bound['value']:.0f} %, by {name} donors {100 * value:.0f} %,"
+            f" unpatched {100 * plain['value']:.0f} %"
+        )
 
 
 _SAID: Mapping[str, Callable[[Mapping[str, Any]], Iterator[str]]] = {
