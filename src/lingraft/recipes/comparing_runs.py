@@ -231,9 +231,7 @@ def _warnings(runs: Sequence[RecipeRun]) -> list[str]:
     outcomes = [outcome_of(run) for run in runs]
     missing = [run.directory.name for run, one in zip(runs, outcomes, strict=True) if one is None]
     if missing:
-        warnings.append(
-            f"Nothing was measured before and after in {', '.join(missing)}: no evaluate stage."
-        )
+        warnings.append(f"Nothing was measured before and after in {', '.join(missing)}: no evaluate stage.")
     texts = {_measured_on(one.stage) for one in outcomes if one is not None}
     if len(texts) > 1:
         warnings.append("The runs were measured on different texts, so their numbers cannot be compared.")

@@ -86,11 +86,12 @@ MEASURES = (
 )
 
 
-def evaluation_lines(metrics: Mapping[str, Any]) -> list[str]:
+def evaluation_lines(metrics: Mapping[str, Any], *, only: str | None = None) -> list[str]:
     """Say in a few sentences what came out.
 
     Args:
         metrics: Of the result.
+        only: Say it of this model alone.
 
     Returns:
         A sentence a measure and model beside the first one; where there is one model alone, its values.
@@ -102,6 +103,8 @@ def evaluation_lines(metrics: Mapping[str, Any]) -> list[str]:
         if len(models) == 1 and first is not None:
             lines.append(f"{title}: {first.value:.3f}.")
         for name, changes in metrics["differences"].items():
+            if only not in {None, name}:
+                continue
             found, change = measure.read(models[name]), changes.get(measure.key)
             if first is not None and found is not None and change is not None:
                 values = f"{base} {first.value:.3f}, {name} {found.value:.3f}"

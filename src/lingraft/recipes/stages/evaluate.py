@@ -98,7 +98,9 @@ def run(settings: EvaluateSettings, context: StageContext) -> RunResult:
 
 def sections(settings: EvaluateSettings, directory: Path, result: RunResult) -> Sequence[Section]:
     """Show before and after, with intervals, and what the models write; see `StageKind.sections`."""
-    lines = " ".join(evaluation_lines(result.metrics))
+    # The last model is what the recipe came to; the tables have the others.
+    last = list(result.metrics["models"])[-1]
+    lines = " ".join(evaluation_lines(result.metrics, only=last))
     found = evaluation_sections(directory / COMPARISON, result)
     return [opening(lines), *found] if lines else found
 
