@@ -26,8 +26,8 @@ lint: $(VENV)/.installed-test ## Style, types, imports that run downward only, d
 	$(BIN)/lint-imports
 	$(BIN)/pydoclint --quiet --config pyproject.toml src
 
-unit: $(VENV)/.installed-test ## The tests alone.
-	$(BIN)/python -m pytest
+unit: $(VENV)/.installed-test ## The tests alone, a process and a thread a core; TESTS="-k name" for some.
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile $(TESTS)
 
 install: $(VENV)/.installed ## Set up only.
 
