@@ -195,6 +195,14 @@ def test_two_runs_in_one_directory_are_refused(place: Path) -> None:
     assert not run(place)[1], "a lock of a killed run holds nobody"
 
 
+def test_stages_are_told_whole_paths(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A verb knows its half-finished run by its options: typed from elsewhere they must be the same.
+    monkeypatch.chdir(place)
+    run_recipe(load_recipe("recipe.yaml"), RunOptions(Path("run"), device="cpu", command="repeat"))
+    kept = json.loads(next((place / "run" / "stages").glob("tuned-*/stage.json")).read_text(encoding="utf-8"))
+    assert Path(kept["settings"]["model"]).is_absolute()
+
+
 def test_a_directory_of_something_else_is_refused(place: Path) -> None:
     (place / "run").mkdir()
     (place / "run" / "thesis.tex").write_text("years of work", encoding="utf-8")

@@ -55,14 +55,15 @@ def run_recipe(checked: CheckedRecipe, options: RunOptions, *, say: Say = lambda
     Raises:
         LingraftError: A bad input, or a directory that another run holds.
     """
-    store = Store(options.out)
+    # Absolute, so that a stage killed half way is known again from wherever the command is typed.
+    store = Store(options.out.resolve())
     _require_stage(checked, options.start_from)
     if options.device is not None:
         require_device(options.device)
     with store.locked():
         _forget_from(checked, store, options.start_from)
         planned = plan_stages(checked, store)
-        estimate = estimate_run(checked, options.out, device=options.device)
+        estimate = estimate_run(checked, store.out, device=options.device)
         by_name: dict[str, PlannedStage] = {}
         settings: dict[str, Any] = {}
         for number, stage in enumerate(planned, 1):
@@ -74,7 +75,7 @@ def run_recipe(checked: CheckedRecipe, options: RunOptions, *, say: Say = lambda
         say("writing the report")
         run = gather_run(checked, planned, settings, store, options.command or current_command())
         write_outputs(run, checked, store)
-        (options.out / FROM_FILE).unlink(missing_ok=True)
+        (store.out / FROM_FILE).unlink(missing_ok=True)
     return run
 
 

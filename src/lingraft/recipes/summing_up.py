@@ -1,6 +1,7 @@
 """A run in five lines: what became of the language and of English, and what the other stages found."""
 
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from lingraft.recipes.recipe_run import RecipeRun, StageRun
@@ -22,10 +23,10 @@ def summary_lines(run: RecipeRun) -> list[str]:
     # What was asked for first, and the same kind of stage once: its last.
     found = [line for kind, say in _SAID.items() if kind in last for line in say(last[kind].result.metrics)]
     minutes = sum(stage.seconds for stage in run.stages) / 60
-    return [
-        *found[:MOST_LINES],
-        f"{len(run.stages)} stages, {minutes:.1f} minutes; report: {run.directory / REPORT_FILE}",
-    ]
+    report = run.directory / REPORT_FILE
+    here = Path.cwd()
+    shown = report.relative_to(here) if report.is_relative_to(here) else report
+    return [*found[:MOST_LINES], f"{len(run.stages)} stages, {minutes:.1f} minutes; report: {shown}"]
 
 
 def _evaluated(metrics: Mapping[str, Any]) -> Iterator[str]:
