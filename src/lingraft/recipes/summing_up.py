@@ -1,6 +1,6 @@
 """A run in five lines: what became of the language and of English, and what the other stages found."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,10 @@ def summary_lines(run: RecipeRun) -> list[str]:
     Returns:
         At most five lines, and where the report is.
     """
-    last: dict[str, StageRun] = {stage.kind: stage for stage in run.stages}
-    # What was asked for first, and the same kind of stage once: its last.
-    found = [line for kind, say in _SAID.items() if kind in last for line in say(last[kind].result.metrics)]
+    kinds: dict[str, list[StageRun]] = {}
+    for stage in run.stages:
+        kinds.setdefault(stage.kind, []).append(stage)
+    found = [line for kind, say in _SAID.items() if kind in kinds for line in say(kinds[kind])]
     minutes = sum(stage.seconds for stage in run.stages) / 60
     report = run.directory / REPORT_FILE
     here = Path.cwd()
@@ -29,8 +30,9 @@ def summary_lines(run: RecipeRun) -> list[str]:
     return [*found[:MOST_LINES], f"{len(run.stages)} stages, {minutes:.1f} minutes; report: {shown}"]
 
 
-def _evaluated(metrics: Mapping[str, Any]) -> Iterator[str]:
+def _evaluated(stages: Sequence[StageRun]) -> Iterator[str]:
     """Say the numbers of the first and the last model."""
+    metrics = stages[-1].result.metrics
     models: Mapping[str, Any] = metrics.get("models", {})
     if len(models) < 2:
         return
@@ -55,15 +57,23 @@ def _in_language(found: Mapping[str, Any] | None) -> str | None:
     return f"{round(rate['value'] * found['judged'])} of {found['judged']}"
 
 
-def _vocabulary(metrics: Mapping[str, Any]) -> Iterator[str]:
-    fertility = (metrics.get("inspection") or {}).get("fertility")
-    if fertility:
-        before, after = (fertility[name]["tokens_per_word"] for name in ("before", "after"))
-        yield f"a word takes {before:.2f} -> {after:.2f} tokens ({metrics['method']})"
+def _vocabulary(stages: Sequence[StageRun]) -> Iterator[str]:
+    """Say how many tokens a word takes, with every vocabulary that was made."""
+    found = [
+        (stage.name, fertility)
+        for stage in stages
+        if (fertility := (stage.result.metrics.get("inspection") or {}).get("fertility"))
+    ]
+    if found:
+        after = ", ".join(
+            f"{fertility['after']['tokens_per_word']:.2f} ({name})" for name, fertility in found
+        )
+        yield f"tokens a word: {found[0][1]['before']['tokens_per_word']:.2f} -> {after}"
 
 
-def _selected(metrics: Mapping[str, Any]) -> Iterator[str]:
-    shares = {row["name"]: row["pivot_share"]["value"] for row in metrics.get("sets", ())}
+def _selected(stages: Sequence[StageRun]) -> Iterator[str]:
+    rows = stages[-1].result.metrics.get("sets", ())
+    shares = {row["name"]: row["pivot_share"]["value"] for row in rows}
     if {"selected", "random"} <= shares.keys():
         yield (
             f"pivots in the chosen documents: {100 * shares['selected']:.1f} % of tokens,"
@@ -71,7 +81,8 @@ def _selected(metrics: Mapping[str, Any]) -> Iterator[str]:
         )
 
 
-def _patched(metrics: Mapping[str, Any]) -> Iterator[str]:
+def _patched(stages: Sequence[StageRun]) -> Iterator[str]:
+    metrics = stages[-1].result.metrics
     bound, plain = metrics.get("upper_bound"), metrics.get("unpatched")
     controls = {
         name: found["upper_bound"]["value"] for name, found in (metrics.get("controls") or {}).items()
@@ -84,7 +95,7 @@ def _patched(metrics: Mapping[str, Any]) -> Iterator[str]:
         )
 
 
-_SAID: Mapping[str, Callable[[Mapping[str, Any]], Iterator[str]]] = {
+_SAID: Mapping[str, Callable[[Sequence[StageRun]], Iterator[str]]] = {
     "evaluate": _evaluated,
     "vocabulary": _vocabulary,
     "select": _selected,
