@@ -136,9 +136,7 @@ def main() -> None:
     for moment in planned:
         # What a start does again before it is where the last was killed is about this long.
         seconds = 12 + moment - before
-        done, place = run(
-            arguments.recipe, arguments.out / "killed", more, arguments.out / "killed.log", seconds
-        )
+        done, place = run(arguments.recipe, arguments.out, more, logs, seconds)
         if done:
             break
         before = moment
