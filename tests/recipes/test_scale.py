@@ -208,7 +208,9 @@ def metrics(run: Path) -> dict[str, str]:
     """What every stage found, without where it lies."""
     stages = json.loads((run / "run.json").read_text(encoding="utf-8"))["stages"]
     found = {
-        stage["name"]: json.loads((run / stage["directory"] / "result.json").read_text(encoding="utf-8"))["metrics"]
+        stage["name"]: json.loads((run / stage["directory"] / "result.json").read_text(encoding="utf-8"))[
+            "metrics"
+        ]
         for stage in stages
     }
     return {name: json.dumps(value).replace(f"{run.name}/", "run/") for name, value in found.items()}
