@@ -3,7 +3,7 @@
     python benchmarks/killed_recipe.py demo --whole runs/demo --out runs/killed --page docs/results/killed_demo.md
 
 The uninterrupted run is made first in --whole, or taken from there. Then --out is started again and again; each
-start is ended by SIGKILL after a time drawn evenly from what the uninterrupted run still had to do. At last it is left
+start is ended by SIGKILL, at a random moment of a stage that is drawn at random. At last it is left
 alone, and every file of both is compared, byte by byte; of JSON files what is no time, place or process.
 """
 
@@ -15,13 +15,23 @@ import random
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 TIMES = {"seconds", "finished", "training_seconds", "command", "wall_seconds"}
 """Keys that tell when, where and how fast, not what."""
-SKIPPED = {".lock", "report.html", "run.json", "stage.json", ".lingraft-run.json", "README.md", "recipe.yaml"}
+SKIPPED = {
+    ".lock",
+    "report.html",
+    "run.json",
+    "stage.json",
+    ".lingraft-run.json",
+    "README.md",
+    "recipe.yaml",
+    "training_args.bin",
+}
 """Files that hold times and places beside figures that are in other files too."""
 
 
@@ -29,24 +39,37 @@ def command(recipe: str, out: Path, more: list[str]) -> list[str]:
     return [sys.executable, "-m", "lingraft.cli.app", "run", recipe, "--out", str(out), *more]
 
 
-def run(recipe: str, out: Path, more: list[str], log: Path, seconds: float | None = None) -> tuple[bool, str]:
-    """Run it, or kill it and all that it started after some seconds; say whether it ended, and where it was."""
+def run(
+    recipe: str, out: Path, more: list[str], log: Path, kill: tuple[list[str], float] | None = None
+) -> tuple[bool, str]:
+    """Run it, or kill it and all that it started some seconds into one of some stages; say if it ended, and where."""
     with (
         log.open("w", encoding="utf-8") as file,
         subprocess.Popen(
             command(recipe, out, more), stderr=file, stdout=file, start_new_session=True
         ) as process,
     ):
-        try:
-            status = process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-            status = -signal.SIGKILL
+        begun = None
+        while process.poll() is None:
+            time.sleep(0.1)
+            if kill is None:
+                continue
+            if begun is None and begins(log.read_text(encoding="utf-8"), kill[0]):
+                begun = time.monotonic()
+            if begun is not None and time.monotonic() - begun > kill[1]:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+        status = process.returncode
     lines = [line.strip() for line in log.read_text(encoding="utf-8").splitlines() if line.startswith("[")]
     if status not in (0, -signal.SIGKILL):
         sys.exit(f"the run failed: see {log}")
     return status == 0, lines[-1].partition("] ")[2] if lines else "before its first stage"
+
+
+def begins(log: str, names: list[str]) -> bool:
+    """Whether one of the stages is being run."""
+    lines = [line for line in log.splitlines() if not line.endswith("kept from before")]
+    return any(f"] {name}: " in line for line in lines for name in names)
 
 
 def without_times(value: Any) -> Any:
@@ -102,9 +125,9 @@ def page(
         "",
         *(f"- `{name}`" for name in unlike),
         *([""] if unlike else []),
-        "| kill | seconds after its start | the last it had said |",
+        "| kill | seconds into its stage | the last it had said |",
         "|---|---|---|",
-        *(f"| {n} | {seconds:.0f} | {place} |" for n, (seconds, place) in enumerate(moments, 1)),
+        *(f"| {n} | {seconds:.1f} | {place} |" for n, (seconds, place) in enumerate(moments, 1)),
     ]
     return "\n".join(lines) + "\n"
 
@@ -117,6 +140,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--whole", type=Path, required=True)
     parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--longest", type=float, default=40, help="seconds into a stage at most")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--page", type=Path)
     parser.add_argument("--set", action="append", default=[], help="as for lingraft run")
@@ -128,20 +152,20 @@ def main() -> None:
     stages = json.loads((arguments.whole / "run.json").read_text(encoding="utf-8"))["stages"]
     whole = sum(stage["seconds"] for stage in stages)
     print(f"uninterrupted: {whole:.0f} s in its stages", flush=True)
-    # Evenly over the run: the moments of a run that would never be killed, one kill after another.
+    # A stage for each kill, in order, and a moment in it: any in a short one, in a long one soon enough that the kills
+    # before the next checkpoint do not add up.
     generator = random.Random(arguments.seed)
-    planned = sorted(generator.uniform(0, whole) for _ in range(arguments.kills))
+    drawn = sorted(generator.choices(range(len(stages)), k=arguments.kills))
     moments: list[tuple[float, str]] = []
-    before = 0.0
-    for moment in planned:
-        # What a start does again before it is where the last was killed is about this long.
-        seconds = 12 + moment - before
-        done, place = run(arguments.recipe, arguments.out, more, logs, seconds)
+    for number in drawn:
+        seconds = generator.uniform(0, min(arguments.longest, stages[number]["seconds"]))
+        # The first of those from there on that is not finished already.
+        kill = ([stage["name"] for stage in stages[number:]], seconds)
+        done, place = run(arguments.recipe, arguments.out, more, logs, kill)
         if done:
             break
-        before = moment
         moments.append((seconds, place))
-        print(f"killed after {seconds:.0f} s: {place}", flush=True)
+        print(f"killed {seconds:.1f} s into a stage: {place}", flush=True)
     run(arguments.recipe, arguments.out, more, logs)
     one, two = (dict(fingerprints(place)) for place in (arguments.whole, arguments.out))
     unlike = sorted(name for name in {*one, *two} if one.get(name) != two.get(name))
