@@ -55,7 +55,7 @@ def test_help_names_every_noun_and_imports_nothing_heavy():
     assert done.returncode == 0, done.stderr
     for name in NOUNS:
         assert f"  {name} " in done.stdout
-    assert "Examples:\n    lingraft assets list\n" in done.stdout
+    assert "Examples:\n    lingraft diagnose " in done.stdout
 
 
 @pytest.mark.parametrize("arguments", [("eval", "--help"), ("eval", "bpb", "--help"), ("assets", "--help")])

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
-from typer.main import get_command
+from typer.main import get_command, get_group
 
 from lingraft import __version__
 from lingraft.cli.output import USER_ERROR, print_error, quiet_libraries, report_exception
@@ -54,6 +54,8 @@ NOUNS = {
     "push": ("lingraft.cli.push:app", "Upload a checkpoint to the hub, when you say so."),
 }
 """Each noun of the command line: where its commands are, and what the help says about them."""
+VERBS = frozenset({"run", "diagnose", "pretrain", "push"})
+"""Those that are a command by themselves."""
 
 EPILOG = """\b
 Examples:
@@ -75,10 +77,12 @@ class NounGroup(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Return the name, the command and what is left of `args`, with the command's module imported."""
-        name, command, rest = super().resolve_command(ctx, args)
+        name, given, rest = super().resolve_command(ctx, args)
+        command: Any = given
         if name in NOUNS:
             module, _, attribute = NOUNS[name][0].partition(":")
-            command = get_command(getattr(importlib.import_module(module), attribute))
+            wrap = get_command if name in VERBS else get_group
+            command = wrap(getattr(importlib.import_module(module), attribute))
             command.name = name
         return name, command, rest
 

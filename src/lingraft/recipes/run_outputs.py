@@ -65,7 +65,7 @@ def gather_run(
         title=recipe.title or f"{recipe.language} for {recipe.model}",
         recipe_text=resolved_text(checked, stages),
         command=command,
-        directory=store.out,
+        directory=store.out.resolve(),
         language=recipe.language,
         model=recipe.model,
         stages=stages,

@@ -55,8 +55,7 @@ def run_recipe(checked: CheckedRecipe, options: RunOptions, *, say: Say = lambda
     Raises:
         LingraftError: A bad input, or a directory that another run holds.
     """
-    # Absolute, so that a stage killed half way is known again from wherever the command is typed.
-    store = Store(options.out.resolve())
+    store = Store(options.out)
     _require_stage(checked, options.start_from)
     if options.device is not None:
         require_device(options.device)

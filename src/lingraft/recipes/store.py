@@ -30,7 +30,8 @@ class Store:
 
     def __init__(self, out: Path) -> None:
         self.out = out
-        self.stages = out / STAGES_DIRECTORY
+        # Absolute, so that a stage killed half way is known again from wherever the command is typed.
+        self.stages = out.resolve() / STAGES_DIRECTORY
 
     def find(self, name: str, key: str) -> Path:
         """Return the directory of a stage: a finished one of the same key, whatever its name, else its own.
