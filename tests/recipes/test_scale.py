@@ -87,6 +87,19 @@ def alone(world: Path) -> Path:
     return world / "alone"
 
 
+def command(out: str, *changes: str) -> list[str]:
+    base = [sys.executable, "-m", "lingraft.cli.app", "run", "recipe.yaml", "--out", out, "--device", "cpu"]
+    return base + [part for change in changes for part in ("--set", change)]
+
+
+def launch(world: Path, out: str, *changes: str) -> "subprocess.CompletedProcess[str]":
+    """Run the recipe in a process of its own."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        command(out, *changes), cwd=world, env=environment, capture_output=True, text=True, check=False
+    )
+
+
 def weights(run: Path) -> dict[str, torch.Tensor]:
     return load_file(run / "model" / "model.safetensors")
 
@@ -116,25 +129,7 @@ def test_it_prints_its_result_as_json_alone(
 
 def test_two_processes_train_what_one_trains(alone: Path, world: Path) -> None:
     out = "two"
-    command = [
-        sys.executable,
-        "-m",
-        "lingraft.cli.app",
-        "run",
-        "recipe.yaml",
-        "--out",
-        out,
-        "--device",
-        "cpu",
-    ]
-    done = subprocess.run(
-        [*command, "--set", "scale.processes=2"],
-        cwd=world,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = launch(world, out, "scale.processes=2")
     assert done.returncode == 0, done.stderr[-3000:]
     assert "in 2 processes" in done.stderr
     one, two = weights(alone), weights(world / out)
@@ -146,46 +141,19 @@ def test_two_processes_train_what_one_trains(alone: Path, world: Path) -> None:
 
 
 def test_an_error_in_two_processes_is_one_line(world: Path) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "lingraft.cli.app",
-        "run",
-        "recipe.yaml",
-        "--out",
-        "bad",
-        "--device",
-        "cpu",
-    ]
-    changes = ["--set", "scale.processes=2", "--set", "pretrain.batch_size=3"]
-    done = subprocess.run(
-        [*command, *changes],
-        cwd=world,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = launch(world, "bad", "scale.processes=2", "pretrain.batch_size=3")
     told = [line for line in done.stderr.splitlines() if not line.startswith("[")]
     assert done.returncode == 2 and len(told) == 1, done.stderr
     assert told[0].startswith("error: a batch of 3") and "Traceback" not in done.stderr
 
 
 def test_killed_anywhere_it_ends_with_the_same_models(alone: Path, world: Path) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "lingraft.cli.app",
-        "run",
-        "recipe.yaml",
-        "--out",
-        "killed",
-        "--device",
-        "cpu",
-    ]
     for stage in ("pretrain-", "preference-", "evaluate-"):
         with subprocess.Popen(
-            command, cwd=world, env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.DEVNULL
+            command("killed"),
+            cwd=world,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            stderr=subprocess.DEVNULL,
         ) as process:
             until = time.monotonic() + 120
             while process.poll() is None and time.monotonic() < until:
