@@ -24,7 +24,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 import numpy as np
 
 from lingraft.assets.catalog import fetch_asset, find_asset
-from lingraft.recipes.comparing import run_comparison
+from lingraft.recipes.vocabulary.comparing import run_comparison
 from lingraft.reports.intervals import Estimate, ratio_interval
 from lingraft.vocabulary.probe import ProbeSettings
 

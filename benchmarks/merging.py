@@ -41,7 +41,7 @@ def imports() -> None:
     """What Lingraft's command imports, and nothing else."""
     import lingraft.cli.app
     import lingraft.preference.merging_plans
-    import lingraft.recipes.merging  # noqa: F401
+    import lingraft.recipes.merging.run  # noqa: F401
 
 
 def lingraft(verb: str, options: dict[str, object], out: Path) -> None:

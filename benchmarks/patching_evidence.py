@@ -20,9 +20,9 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 from lingraft.patching.instances import Instance, read_instances, write_instances
 from lingraft.patching.tasks import build_pairs
-from lingraft.recipes.pair_choice import run_selection
-from lingraft.recipes.sweep_options import SweepOptions
-from lingraft.recipes.sweeping import run_sweep
+from lingraft.recipes.patching.pair_choice import run_selection
+from lingraft.recipes.patching.sweep_options import SweepOptions
+from lingraft.recipes.patching.sweeping import run_sweep
 from lingraft.reports.intervals import Estimate
 
 CONTROLS = ("shuffled", "noise", "self")

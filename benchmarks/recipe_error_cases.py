@@ -21,6 +21,7 @@ stages:
     donor: donor
   pretrain:
     steps: 2
+    block_length: 64
   evaluate:
     held_out: corpus.txt
 """
@@ -80,7 +81,7 @@ def cached() -> contextlib.AbstractContextManager[Any]:
     Path("cache").mkdir()
     for name in ("train.txt", "heldout.txt"):
         write_lines(Path("cache") / name, ["Egun on"])
-    return unittest.mock.patch("lingraft.recipes.references.find_asset", return_value=Path("cache"))
+    return unittest.mock.patch("lingraft.recipes.checking.references.find_asset", return_value=Path("cache"))
 
 
 FORM_CASES = {
@@ -97,7 +98,7 @@ FORM_CASES = {
     "recipe-bomb": written("Aliases that unfold without end", BOMB + RECIPE, shows=BOMB.splitlines()[1]),
     "recipe-itself": changed("An alias of what it stands in", "  corpus: corpus.txt", "  corpus: &x [*x]"),
     "recipe-large": written("A file of 2 MiB", "#" * 2**21 + "\n" + RECIPE, shows=""),
-    "recipe-several": written("Two documents", RECIPE + "---\n" + RECIPE, shows="13  ---"),
+    "recipe-several": written("Two documents", RECIPE + "---\n" + RECIPE, shows="14  ---"),
 }
 
 TOP_CASES = {
@@ -157,6 +158,9 @@ STAGE_CASES = {
     "stage-fraction": changed("A fraction for a whole number", "steps: 2", "steps: 2.5"),
     "stage-yes": changed("A yes for a number", "steps: 2", "steps: yes"),
     "stage-range": changed("A number out of range", "steps: 2", "steps: 0"),
+    "stage-positions": changed(
+        "Blocks longer than the model's positions", "block_length: 64", "block_length: 512"
+    ),
     "stage-nan": changed("A number that is none", "steps: 2", "learning_rate: .nan"),
     "stage-infinite": changed("A number without end", "steps: 2", "learning_rate: .inf"),
     "stage-choice": changed("A choice that does not exist", "steps: 2", "schedule: cosin"),

@@ -17,7 +17,6 @@ from recipe_error_cases import (
     RUN,
     STAGE_CASES,
     TOP_CASES,
-    changed,
     good,
     written,
 )
@@ -36,7 +35,7 @@ def held() -> Iterator[None]:
 def running(world: Path) -> None:
     """Make the directory of a run that goes on."""
     from lingraft.files import mark_run
-    from lingraft.recipes.store import RUN_COMMAND
+    from lingraft.recipes.running.store import RUN_COMMAND
 
     (world / "out").mkdir()
     mark_run(world / "out", RUN_COMMAND)
@@ -68,6 +67,7 @@ RUN_CASES = {
     "run-set-yaml": good("--set to half a list", f"{RUN} --set 'pretrain.corpus=[corpus.txt'"),
     "run-set-stages": good("--set of all stages", f"{RUN} --set stages=none"),
     "run-from": good("--from a stage that does not exist", f"{RUN} --from pretain"),
+    "run-from-dry": good("--dry-run --from a stage that does not exist", f"{RUN} --dry-run --from pretain"),
     "run-device": good("--device that is not there", f"{RUN} --device cuda:9", varies=True),
     "run-out-file": good("--out is a file", "run recipe.yaml --out corpus.txt"),
     "run-out-under-file": good("--out lies under a file", "run recipe.yaml --out corpus.txt/out"),
@@ -76,9 +76,6 @@ RUN_CASES = {
     "run-in-use": good("--out is in use by another run", RUN, running, patch=held),
     "run-little-space": good(
         "Too little space on the disk", f"{RUN} --dry-run", patch=little_space, varies=True
-    ),
-    "run-block": changed(
-        "Met on the way: blocks longer than the model's positions", "steps: 2", "block_length: 100000"
     ),
     "run-blank-text": good(
         "Met on the way: a text of blank lines",
@@ -169,6 +166,9 @@ VERB_CASES = {
     ),
     "diagnose-text": Case(
         "diagnose of a text that is not there", f"{DIAGNOSE} --language eu --held-out held.txt"
+    ),
+    "diagnose-nothing": Case(
+        "diagnose with nothing to measure on", f"{DIAGNOSE} --language eu --no-help-pages"
     ),
     "pretrain-empty": Case(
         "pretrain on an empty text",

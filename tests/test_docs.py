@@ -162,7 +162,7 @@ def check_values(parsed: dict[str, Any]) -> None:
     from lingraft.preference.compare import read_arm
     from lingraft.preference.losses import OBJECTIVES
     from lingraft.preference.policies import check_policy
-    from lingraft.recipes.translation_engines import ENGINES
+    from lingraft.recipes.preference.translation_engines import ENGINES
     from lingraft.vocabulary.initializers import find_initializer
 
     def own(method: str) -> None:
@@ -189,8 +189,8 @@ def check_values(parsed: dict[str, Any]) -> None:
 
 def check_recipe_words(parsed: dict[str, Any]) -> None:
     """A recipe that is no file is built in, and --set and --from name what it has."""
-    from lingraft.recipes.checking import apply_changes
-    from lingraft.recipes.schema import Recipe
+    from lingraft.recipes.checking.recipe import apply_changes
+    from lingraft.recipes.checking.schema import Recipe
     from lingraft.recipes.stages.kinds import STAGES
 
     built_in = {path.stem: path for path in BUILTIN}
@@ -273,8 +273,8 @@ RUN = [block for block in PYTHON if block.info == "python run"]
 def test_examples_run(block: Fence, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from lingraft.patching.sites import PATCH_SITES
     from lingraft.pivots.discovery import SCORES
+    from lingraft.recipes.preference.translation_engines import ENGINES
     from lingraft.recipes.stages.kinds import STAGES
-    from lingraft.recipes.translation_engines import ENGINES
     from lingraft.vocabulary.initializers import INITIALIZERS
 
     monkeypatch.chdir(tmp_path)
@@ -304,8 +304,8 @@ RECIPES = [block for page in GUIDES for block in fences(page) if block.info == "
 
 @pytest.mark.parametrize("block", RECIPES, ids=str)
 def test_example_recipes_are_valid(block: Fence, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from lingraft.recipes.checking import check_recipe
-    from lingraft.recipes.yaml_lines import parse_document
+    from lingraft.recipes.checking.recipe import check_recipe
+    from lingraft.recipes.checking.yaml_lines import parse_document
 
     monkeypatch.chdir(tmp_path)
     for value in yaml.safe_load(block.text).get("data", {}).values():

@@ -68,13 +68,13 @@ for line in sys.stdin:
 """
 
 PLACES = [
-    ("lingraft.recipes.transferring:load_inputs", "before"),
+    ("lingraft.recipes.vocabulary.transferring:load_inputs", "before"),
     ("lingraft.models.loading:load_donor", "after"),
-    ("lingraft.recipes.transferring:load_inputs", "after"),
+    ("lingraft.recipes.vocabulary.transferring:load_inputs", "after"),
     ("lingraft.vocabulary.transfer:build_problem", "after"),
     ("lingraft.vocabulary.transfer:provenance_table", "after"),
     ("lingraft.vocabulary.transfer:write_embeddings", "after"),
-    ("lingraft.recipes.transferring:transfer_vocabulary", "after"),
+    ("lingraft.recipes.vocabulary.transferring:transfer_vocabulary", "after"),
     ("lingraft.models.saving:require_free_space", "after"),
     ("transformers:PreTrainedModel.save_pretrained", "before"),
     ("transformers:PreTrainedModel.save_pretrained", "after"),
@@ -204,7 +204,7 @@ def test_killed_at_a_point_and_started_again(server, world, uninterrupted, place
 
 def test_killed_when_the_output_is_in_place_already(server, world, uninterrupted):
     """The rename is the last step: from then on the run is finished, and is not repeated."""
-    place = "lingraft.recipes.transferring:write_transfer"
+    place = "lingraft.recipes.vocabulary.transferring:write_transfer"
     assert server.run(world, transfer(), place=place, moment="after") == -signal.SIGKILL
     assert contents(world / "out") == uninterrupted[0]
     stamp = (world / "out" / "model.safetensors").stat().st_mtime_ns
@@ -363,16 +363,16 @@ def test_the_real_command_killed_from_outside(world, uninterrupted, server, wait
 
 
 SWEEP_PLACES = [
-    ("lingraft.recipes.sweeping:open_run_directory", "after"),
-    ("lingraft.recipes.sweeping:sweep_instance", "before"),
+    ("lingraft.recipes.patching.sweeping:open_run_directory", "after"),
+    ("lingraft.recipes.patching.sweeping:sweep_instance", "before"),
     ("pyarrow.parquet:write_table", "after"),
-    ("lingraft.recipes.sweeping:write_instance", "after"),
-    ("lingraft.recipes.sweeping:merge_instances", "before"),
+    ("lingraft.recipes.patching.sweeping:write_instance", "after"),
+    ("lingraft.recipes.patching.sweeping:merge_instances", "before"),
     ("lingraft.patching.records:_parts", "before"),
-    ("lingraft.recipes.sweeping:merge_instances", "after"),
-    ("lingraft.recipes.sweep_result:heatmaps", "after"),
-    ("lingraft.recipes.sweep_result:write_page", "after"),
-    ("lingraft.recipes.sweep_result:write_result", "after"),
+    ("lingraft.recipes.patching.sweeping:merge_instances", "after"),
+    ("lingraft.recipes.patching.sweep_result:heatmaps", "after"),
+    ("lingraft.recipes.patching.sweep_result:write_page", "after"),
+    ("lingraft.recipes.patching.sweep_result:write_result", "after"),
 ]
 """Points of a sweep, in their order."""
 

@@ -279,7 +279,7 @@ def tiny_disk(directory, kilobytes):
 def test_a_small_disk_is_refused_before_the_work(world, capsys):
     with (
         tiny_disk(world / "disk", 200),
-        unittest.mock.patch("lingraft.recipes.transferring.transfer_vocabulary") as work,
+        unittest.mock.patch("lingraft.recipes.vocabulary.transferring.transfer_vocabulary") as work,
     ):
         assert main(transfer(out="disk/out")) == 2
         assert not list((world / "disk").iterdir())
@@ -290,7 +290,7 @@ def test_a_small_disk_is_refused_before_the_work(world, capsys):
 @pytest.mark.parametrize("kilobytes", [16, 100, 120, 150, 190])
 def test_a_disk_that_fills_while_writing(world, capsys, monkeypatch, kilobytes):
     """The weights, the tokenizer, the table and the page each meet the end of the disk in their own library's words."""
-    for module in ("lingraft.recipes.transferring", "lingraft.models.saving"):
+    for module in ("lingraft.recipes.vocabulary.transferring", "lingraft.models.saving"):
         monkeypatch.setattr(f"{module}.require_free_space", lambda *arguments: None)
     with tiny_disk(world / "disk", kilobytes):
         assert main(transfer(out="disk/out")) == 2
@@ -324,7 +324,7 @@ def test_a_full_disk_where_none_can_be_mounted(world, capsys, place, error):
 
 def test_an_output_that_may_not_be_written(world, capsys):
     (world / "closed").mkdir(mode=0o555)
-    with unittest.mock.patch("lingraft.recipes.transferring.load_inputs") as loading:
+    with unittest.mock.patch("lingraft.recipes.vocabulary.transferring.load_inputs") as loading:
         if os.access(world / "closed", os.W_OK):  # the superuser may write anywhere
             with unittest.mock.patch("os.access", lambda path, mode, **more: not mode & os.W_OK):
                 assert main(transfer(out="closed/out")) == 2
@@ -339,7 +339,7 @@ def test_an_output_that_may_not_be_written(world, capsys):
 def test_errors_of_a_stranger_are_not_hidden(world, capsys):
     """A mistake of ours is no error of the user: another status, and a word on how to report it."""
     with unittest.mock.patch(
-        "lingraft.recipes.transferring.transfer_vocabulary", side_effect=ZeroDivisionError("0/0")
+        "lingraft.recipes.vocabulary.transferring.transfer_vocabulary", side_effect=ZeroDivisionError("0/0")
     ):
         assert main(transfer()) == 70
     err = capsys.readouterr().err

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lingraft.cli.app import main
-from lingraft.recipes.yaml_lines import LONGEST, MOST_VALUES, parse_document
+from lingraft.recipes.checking.yaml_lines import LONGEST, MOST_VALUES, parse_document
 
 PROJECT = Path(__file__).parents[2]
 sys.path.insert(0, str(PROJECT / "benchmarks"))
@@ -111,18 +111,18 @@ def test_validate_says_the_same_as_run(name, world, documented, capsys):
         ("recipe-object", 10),
         ("recipe-bomb", 6),
         ("recipe-itself", 4),
-        ("recipe-several", 13),
+        ("recipe-several", 14),
         ("recipe-english", 1),
         ("recipe-missing-model", 2),
         ("recipe-no-file", 4),
         ("stage-key", 10),
         ("stage-kind", 9),
-        ("stage-twice", 13),
+        ("stage-twice", 14),
         ("stage-key-twice", 11),
-        ("stage-quotas", 13),
+        ("stage-quotas", 14),
         ("reference-later", 8),
         ("reference-unasked", 11),
-        ("reference-kind", 15),
+        ("reference-kind", 16),
     ],
 )
 def test_the_line_is_that_of_the_fault(name, number, documented):

@@ -38,7 +38,7 @@ def template(tmp_path_factory):
     world = diagnose_world.make_world(tmp_path_factory.mktemp("world"))
     with pytest.MonkeyPatch.context() as patch, progress_enabled(False):
         patch.chdir(world)
-        patch.setattr("lingraft.recipes.fidelity_inputs.LinguaIdentifier", Quick)
+        patch.setattr("lingraft.recipes.evaluating.fidelity_inputs.LinguaIdentifier", Quick)
         assert main(arguments(out="whole")) == 0
     return world
 
@@ -47,7 +47,7 @@ def template(tmp_path_factory):
 def world(template, tmp_path, monkeypatch):
     shutil.copytree(template, tmp_path / "world")
     monkeypatch.chdir(tmp_path / "world")
-    monkeypatch.setattr("lingraft.recipes.fidelity_inputs.LinguaIdentifier", Quick)
+    monkeypatch.setattr("lingraft.recipes.evaluating.fidelity_inputs.LinguaIdentifier", Quick)
     return tmp_path / "world"
 
 
@@ -87,17 +87,25 @@ def test_everything_a_look_leaves(world, capsys):
 
 
 def test_what_is_missing_is_told_and_no_error(world, capsys):
-    nothing = dict.fromkeys(["held_out", "english_held_out", "lexicon", "prompts"])
-    assert main(arguments("--json", **nothing)) == 0
+    nothing = dict.fromkeys(["english_held_out", "lexicon", "prompts"])
+    assert main(arguments("--json", "--skip", "likelihood", **nothing)) == 0
     metrics = json.loads(capsys.readouterr().out)["metrics"]
     skipped = metrics["skipped"]
-    assert set(skipped) == {"fertility", "likelihood", "words", "trace", "fidelity", "patching"}
+    assert set(skipped) == {"likelihood", "words", "trace", "fidelity", "patching"}
     assert skipped["words"].startswith("none of --words, --lexicon and --aligned, ")
-    assert "libreoffice-help-ru is not to be used" in skipped["fertility"]
+    assert "libreoffice-help-ru is not to be used" in skipped["words"]
     assert skipped["fidelity"].startswith("no --prompts")
-    assert metrics["recommendation"]["recipe"] == "probe-only"
     assert not Path("out/words.jsonl").exists()
-    assert "nothing was measured" in Path("out/report.html").read_text(encoding="utf-8")
+
+
+def test_nothing_to_measure_is_an_error(world, capsys):
+    nothing = dict.fromkeys(["held_out", "english_held_out", "lexicon", "prompts"])
+    assert main(arguments("--skip", "trace", **nothing)) == 2
+    told = capsys.readouterr().err
+    assert told.startswith(
+        "error: nothing to measure fertility, likelihood, words, fidelity, patching on: no --held"
+    )
+    assert "; none of --words, " in told and told.count("\n") == 1 and not Path("out").exists()
 
 
 def test_parts_can_be_left_out(world, capsys):

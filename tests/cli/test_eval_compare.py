@@ -67,7 +67,7 @@ def template(tmp_path_factory):
 def world(template, tmp_path, monkeypatch):
     shutil.copytree(template, tmp_path / "world")
     monkeypatch.chdir(tmp_path / "world")
-    monkeypatch.setattr("lingraft.recipes.fidelity_inputs.LinguaIdentifier", Vowels)
+    monkeypatch.setattr("lingraft.recipes.evaluating.fidelity_inputs.LinguaIdentifier", Vowels)
     return tmp_path / "world"
 
 
@@ -173,7 +173,7 @@ def test_fidelity_is_that_of_the_answers(world, monkeypatch, capsys):
         tied = model.config.tie_word_embeddings
         yield dict(enumerate(given["model" if tied else "untied"][: len(prompts)]))
 
-    monkeypatch.setattr("lingraft.recipes.kept_answers.answer_batches", answer_batches)
+    monkeypatch.setattr("lingraft.recipes.evaluating.kept_answers.answer_batches", answer_batches)
     assert prompted("--json", "--english-prompts", "0") == 0
     metrics = json.loads(capsys.readouterr().out)["metrics"]
     rates = [metrics["models"][name]["fidelity"]["line_pass_rate"] for name in ("before", "after")]
@@ -193,7 +193,7 @@ def test_fidelity_is_that_of_the_answers(world, monkeypatch, capsys):
 
 KILL = """
 import os, signal, sys
-import lingraft.recipes.evaluating_measures as measures
+import lingraft.recipes.evaluating.measures as measures
 own, done = measures.write_json, []
 def write(path, value):
     own(path, value)
@@ -214,7 +214,7 @@ def test_a_killed_run_continues(world, monkeypatch):
     script = [sys.executable, "-c", KILL.format(times=5), *command]
     ended = subprocess.run(script, env=os.environ | {"LINGRAFT_CACHE": "none"}, check=False)
     assert ended.returncode == -signal.SIGKILL and not Path("out/result.json").exists()
-    module = importlib.import_module("lingraft.recipes.evaluating_measures")
+    module = importlib.import_module("lingraft.recipes.evaluating.measures")
     own, loaded = module.load_model, []
 
     def load_model(reference, **more):
@@ -233,7 +233,7 @@ def test_a_killed_run_continues(world, monkeypatch):
 def test_words_and_tasks(world, monkeypatch, capsys):
     """Both go through their own verbs' runs; word scores are compared word by word."""
     scores = {"model": [0.1, 0.3, 0.2], "untied": [0.4, 0.2, 0.6]}
-    module = importlib.import_module("lingraft.recipes.evaluating_measures")
+    module = importlib.import_module("lingraft.recipes.evaluating.measures")
     asked = []
 
     class Found:
@@ -255,8 +255,8 @@ def test_words_and_tasks(world, monkeypatch, capsys):
 
     monkeypatch.setattr(module, "run_scoring", run_scoring)
     monkeypatch.setattr(module, "run_tasks", run_tasks)
-    monkeypatch.setattr("lingraft.recipes.evaluating_inputs.read_words", lambda *_: Found({}))
-    monkeypatch.setattr("lingraft.recipes.evaluating_options.check_options", lambda *_: None)
+    monkeypatch.setattr("lingraft.recipes.evaluating.inputs.read_words", lambda *_: Found({}))
+    monkeypatch.setattr("lingraft.recipes.evaluating.options.check_options", lambda *_: None)
     Path("words.json").write_text("{}", encoding="utf-8")
     assert compare("--words", "words.json", "--word-limit", "3", "--tasks", "mine") == 0
     capsys.readouterr()

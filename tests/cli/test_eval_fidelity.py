@@ -61,7 +61,7 @@ def world(template, tmp_path, monkeypatch):
 
 @pytest.fixture
 def quick(monkeypatch):
-    monkeypatch.setattr("lingraft.recipes.fidelity_inputs.LinguaIdentifier", Quick)
+    monkeypatch.setattr("lingraft.recipes.evaluating.fidelity_inputs.LinguaIdentifier", Quick)
 
 
 def write_rows(rows, name="prompts.jsonl"):
@@ -135,7 +135,7 @@ def test_rates_are_those_of_the_answers(world, quick, monkeypatch, capsys):
     def answer_batches(model, format, prompts, **_):
         yield dict(enumerate(given))
 
-    monkeypatch.setattr("lingraft.recipes.kept_answers.answer_batches", answer_batches)
+    monkeypatch.setattr("lingraft.recipes.evaluating.kept_answers.answer_batches", answer_batches)
     assert fidelity("--answer-in-english", out="asked") == 0
     said = capsys.readouterr().out
     assert "asked for, 0 of 3 (0.0 %) are in English, 2 skipped (not asked for: 0.0 %)." in said
@@ -156,7 +156,7 @@ def test_rates_are_those_of_the_answers(world, quick, monkeypatch, capsys):
 
 KILL = """
 import os, signal, sys
-import lingraft.recipes.fidelity_inputs as inputs, lingraft.recipes.kept_answers as kept
+import lingraft.recipes.evaluating.fidelity_inputs as inputs, lingraft.recipes.evaluating.kept_answers as kept
 sys.path.insert(0, {here!r})
 from test_eval_fidelity import Quick
 inputs.LinguaIdentifier = Quick
@@ -184,7 +184,7 @@ def test_a_killed_run_keeps_its_answers(world, quick, monkeypatch):
     assert ended.returncode == -signal.SIGKILL
     assert not Path("out/result.json").exists() and not Path("out/answers.jsonl").exists()
     again = []
-    module = importlib.import_module("lingraft.recipes.kept_answers")
+    module = importlib.import_module("lingraft.recipes.evaluating.kept_answers")
     own = module._keep
     monkeypatch.setattr(
         module, "_keep", lambda file, kind, batch: (again.append(batch), own(file, kind, batch))
@@ -328,7 +328,7 @@ def test_the_real_identifier(world, monkeypatch, capsys):
     def answer_batches(model, format, prompts, **_):
         yield dict(enumerate(given))
 
-    monkeypatch.setattr("lingraft.recipes.kept_answers.answer_batches", answer_batches)
+    monkeypatch.setattr("lingraft.recipes.evaluating.kept_answers.answer_batches", answer_batches)
     assert fidelity("--among", "en", "--json") == 0
     metrics = json.loads(capsys.readouterr().out)["metrics"]
     assert metrics["line_pass_rate"]["value"] == 0.75 and metrics["line_languages"] == {"sw": 3, "en": 1}

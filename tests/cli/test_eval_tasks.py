@@ -146,7 +146,7 @@ def test_names_from_a_directory_shots_and_a_limit(world, capsys):
 
 KILL = """
 import os, signal, sys
-import lingraft.recipes.measuring_tasks as measuring
+import lingraft.recipes.evaluating.measuring_tasks as measuring
 own = measuring.evaluate_tasks
 def evaluate(lm, tasks, **options):
     if tasks == ["free"]:
@@ -162,7 +162,7 @@ def test_a_killed_run_goes_on_with_its_task(world, monkeypatch):
     command = arguments("choice", "free", more=["--include", "tasks"])
     assert subprocess.run([sys.executable, "-c", KILL, *command], check=False).returncode == -signal.SIGKILL
     assert Path("out/tasks/0000.json").exists() and not Path("out/result.json").exists()
-    module = importlib.import_module("lingraft.recipes.measuring_tasks")
+    module = importlib.import_module("lingraft.recipes.evaluating.measuring_tasks")
     own, run = module.evaluate_tasks, []
     monkeypatch.setattr(module, "evaluate_tasks", lambda lm, t, **o: (run.extend(t), own(lm, t, **o))[1])
     assert main(command) == 0 and run == ["free"]

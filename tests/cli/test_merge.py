@@ -20,7 +20,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from lingraft.cli import merge as cli
 from lingraft.cli.app import main
 from lingraft.preference import merging
-from lingraft.recipes import merging_verbs
+from lingraft.recipes.merging import verbs as merging_verbs
 from lingraft.training.lora import add_lora, merge_lora
 
 ENGLISH = "The quick brown fox opened the document; Größe 12345 € — 안녕하세요."
@@ -400,7 +400,7 @@ import os, signal
 from lingraft.cli import merge as cli
 from lingraft.cli.app import main
 from lingraft.preference import merging
-from lingraft.recipes import merging_verbs
+from lingraft.recipes.merging import verbs as merging_verbs
 merging.write_index = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 main("merge interpolate --base base --tuned tuned --out out".split())
 """
@@ -450,7 +450,7 @@ def test_help_shows_examples(capsys):
 
 
 def test_equal_tokenizer_files_are_not_opened(world, monkeypatch):
-    from lingraft.recipes import merging as recipe
+    from lingraft.recipes.merging import run as recipe
 
     monkeypatch.setattr(recipe, "open_tokenizer", lambda *_, **__: pytest.fail("opened"))
     assert run("interpolate", base="base", tuned="tuned", out="out") == 0

@@ -157,7 +157,7 @@ def test_shards_and_workers_sum_to_the_whole(world, capsys, how):
 def test_an_interrupted_sweep_continues(world, monkeypatch, capsys):
     """The second run computes only what is missing, and ends with the same tables."""
     assert main(sweep(out="whole")) == 0
-    from lingraft.recipes import sweeping
+    from lingraft.recipes.patching import sweeping
 
     real, done = sweeping.sweep_instance, []
 

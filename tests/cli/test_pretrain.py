@@ -194,7 +194,7 @@ def test_a_killed_run_ends_with_the_same_result(world):
 
 PACKING_KILLED = """
 import os, signal, sys
-import lingraft.recipes.pretraining_inputs as inputs
+import lingraft.recipes.pretraining.inputs as inputs
 own = inputs.pack_with_counts
 def pack(*given, **more):
     own(*given, **more)

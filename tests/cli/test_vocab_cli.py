@@ -20,7 +20,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from lingraft.cli.app import main
 from lingraft.models.loading import load_donor, load_model, load_tokenizer
-from lingraft.recipes import transferring
+from lingraft.recipes.vocabulary import transferring
 from lingraft.tokenizers.pieces import read_pieces
 from lingraft.vocabulary.initializers import INITIALIZERS
 from lingraft.vocabulary.transfer import transfer_vocabulary

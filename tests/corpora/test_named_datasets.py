@@ -14,7 +14,7 @@ from lingraft.corpora.shards import ShardReading, plan_shards, read_batches
 from lingraft.errors import CorpusError, MissingExtraError
 from lingraft.patching.instances import read_instances
 from lingraft.preference.items import read_items
-from lingraft.recipes.fidelity_inputs import read_prompts
+from lingraft.recipes.evaluating.fidelity_inputs import read_prompts
 from lingraft.recipes.inputs import read_corpus
 
 datasets = pytest.importorskip("datasets", reason='datasets is not installed: pip install "lingraft[train]"')

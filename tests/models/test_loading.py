@@ -368,6 +368,17 @@ def test_an_encoder_is_no_model_to_graft_on(tmp_path: Path, unigram_tokenizer: A
         load_model(str(tmp_path), device="cpu")
 
 
+def test_each_process_of_a_launch_has_its_own_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    for rank, index in (("3", 3), ("0", 0), ("4", None), ("", None), ("x", None)):
+        monkeypatch.setenv("LOCAL_RANK", rank)
+        assert choose_device("auto") == choose_device("cuda") == torch.device("cuda", index)
+        assert choose_device("cuda:1") == torch.device("cuda:1")
+    monkeypatch.delenv("LOCAL_RANK")
+    assert choose_device("auto") == torch.device("cuda")
+
+
 def test_devices_and_dtypes(saved: Path) -> None:
     assert choose_device("cpu") == torch.device("cpu")
     assert choose_device("auto").type in {"cpu", "cuda", "mps"}

@@ -29,7 +29,7 @@ from lingraft.pivots.matching import Matching
 from lingraft.pivots.semantic import filter_pivots
 from lingraft.pivots.task_file import write_word_task
 from lingraft.pivots.wordtask import WordItem, WordTask
-from lingraft.recipes.discovering_inputs import read_word_pairs
+from lingraft.recipes.pivots.discovering_inputs import read_word_pairs
 
 FILLER = [
     "und",

@@ -25,8 +25,8 @@ from lingraft.pivots.selection_passes import Reading, shard_records
 from lingraft.pivots.selection_ranking import COLUMNS, pack_language, prune, unpack_language
 from lingraft.pivots.task_file import write_word_task
 from lingraft.pivots.wordtask import WordItem, WordTask
-from lingraft.recipes.selecting import run_selecting
-from lingraft.recipes.selecting_inputs import SelectOptions, read_pivot_set
+from lingraft.recipes.pivots.selecting import run_selecting
+from lingraft.recipes.pivots.selecting_inputs import SelectOptions, read_pivot_set
 
 PIVOTS = ["dach", "wohnen", "日本"]
 FILLER = ["und", "größe", "kwa", "run", "étude", "न", "天気", *(f"w{number}x" for number in range(30))]

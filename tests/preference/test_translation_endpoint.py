@@ -10,7 +10,7 @@ import pytest
 
 from lingraft.errors import TranslationError
 from lingraft.preference.translation import PartialTranslationError
-from lingraft.recipes.translation_endpoint import EndpointEngine, EndpointOptions
+from lingraft.recipes.preference.translation_endpoint import EndpointEngine, EndpointOptions
 
 
 class Server:

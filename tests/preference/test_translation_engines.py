@@ -16,7 +16,7 @@ from lingraft.models.seq2seq import load_seq2seq, stated_licence
 from lingraft.preference.engine_apertium import ApertiumEngine
 from lingraft.preference.engine_inputs import LanguageMarks, find_marks, fit_length, join_parts
 from lingraft.preference.engine_parallel import ParallelEngine
-from lingraft.recipes.translation_engines import EngineOptions, open_engine
+from lingraft.recipes.preference.translation_engines import EngineOptions, open_engine
 
 GREEDY = EngineOptions(device="cpu", beams=1, max_new_tokens=12)
 

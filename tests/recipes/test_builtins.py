@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from lingraft.cli.app import main
-from lingraft.recipes.builtins import BUILTIN, list_builtins, load_recipe
-from lingraft.recipes.recommendation import Recommendation
-from lingraft.recipes.reference_page import reference_markdown
+from lingraft.recipes.checking.builtins import BUILTIN, list_builtins, load_recipe
+from lingraft.recipes.checking.reference_page import reference_markdown
+from lingraft.recipes.diagnosing.recommendation import Recommendation
 
 NAMES = ["demo", "high-resource", "low-resource", "preference-only", "pretrain-only", "probe-only"]
 

@@ -8,11 +8,11 @@ import pytest
 from tiny_stages import KINDS
 
 from lingraft.errors import ConfigError
-from lingraft.recipes import checking
-from lingraft.recipes.checking import CheckedRecipe, check_recipe
-from lingraft.recipes.faults import RecipeError
+from lingraft.recipes.checking import recipe as checking
+from lingraft.recipes.checking.faults import RecipeError
+from lingraft.recipes.checking.recipe import CheckedRecipe, check_recipe
+from lingraft.recipes.checking.yaml_lines import parse_document
 from lingraft.recipes.stages import kinds
-from lingraft.recipes.yaml_lines import parse_document
 
 
 @pytest.fixture(autouse=True)

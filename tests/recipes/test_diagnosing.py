@@ -19,12 +19,14 @@ from lingraft.evaluation.likelihood import bits_per_byte
 from lingraft.pivots.trace_grid import WordGrid
 from lingraft.pivots.trace_grid_report import grid_block
 from lingraft.pivots.wordtask import WordItem
-from lingraft.recipes import diagnosing, diagnosing_inputs, diagnosing_parts
-from lingraft.recipes.diagnosing import findings_of, run_diagnosis
-from lingraft.recipes.diagnosing_options import PARTS, DiagnoseOptions
-from lingraft.recipes.diagnosing_report import read_grids
+from lingraft.recipes.diagnosing import inputs as diagnosing_inputs
+from lingraft.recipes.diagnosing import parts as diagnosing_parts
+from lingraft.recipes.diagnosing import run as diagnosing
+from lingraft.recipes.diagnosing.options import PARTS, DiagnoseOptions
+from lingraft.recipes.diagnosing.recommendation import Findings, byte_premium
+from lingraft.recipes.diagnosing.report import read_grids
+from lingraft.recipes.diagnosing.run import findings_of, run_diagnosis
 from lingraft.recipes.inputs import take_bytes
-from lingraft.recipes.recommendation import Findings, byte_premium
 from lingraft.recipes.stages.contract import StageContext
 from lingraft.recipes.stages.diagnose import KIND, DiagnoseSettings
 from lingraft.reports.intervals import Estimate
@@ -53,7 +55,7 @@ def template(tmp_path_factory):
 def world(template, tmp_path, monkeypatch):
     shutil.copytree(template, tmp_path / "world")
     monkeypatch.chdir(tmp_path / "world")
-    monkeypatch.setattr("lingraft.recipes.fidelity_inputs.LinguaIdentifier", Quick)
+    monkeypatch.setattr("lingraft.recipes.evaluating.fidelity_inputs.LinguaIdentifier", Quick)
     return tmp_path / "world"
 
 
@@ -161,7 +163,7 @@ def help_pages(directory):
 @pytest.fixture
 def asset(world, monkeypatch):
     directory = help_pages(world / "libreoffice-help-ru")
-    for module in ("diagnosing_inputs", "aligned_words"):
+    for module in ("diagnosing.inputs", "pivots.aligned_words"):
         monkeypatch.setattr(
             f"lingraft.recipes.{module}.is_asset_name", lambda name: name == "libreoffice-help-ru"
         )
@@ -199,11 +201,12 @@ def test_help_pages_that_cannot_be_fetched(asset, monkeypatch):
     def refuse(_):
         raise AssetError("no network", "one", "try again")
 
-    monkeypatch.setattr("lingraft.recipes.diagnosing_inputs.fetch_asset", refuse)
+    monkeypatch.setattr("lingraft.recipes.diagnosing.inputs.fetch_asset", refuse)
     bare = options("fertility", "words", held_out=None, english_held_out=None, lexicon=None, help_pages=True)
-    skipped = run_diagnosis(bare, out=Path("out")).metrics["skipped"]
-    assert "could not be fetched (no network; expected one; try again)" in skipped["fertility"]
-    assert "could not be fetched" in skipped["words"]
+    with pytest.raises(ConfigError, match=r"could not be fetched \(no network; expected one; try again\)"):
+        run_diagnosis(bare, out=Path("out"))
+    given = options("fertility", "words", lexicon=None, help_pages=True)
+    assert "could not be fetched" in run_diagnosis(given, out=Path("out")).metrics["skipped"]["words"]
 
 
 def test_a_lexicon_is_cut_to_frequent_words(world, monkeypatch):

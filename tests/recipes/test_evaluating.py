@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from lingraft.cli.eval_compare import compare
-from lingraft.recipes.evaluating_inputs import OPENING, _opening
+from lingraft.recipes.evaluating.inputs import OPENING, _opening
 from lingraft.recipes.stages.contract import StageContext
 from lingraft.recipes.stages.evaluate import KIND, EvaluateSettings
 from lingraft.reports.page import render_page

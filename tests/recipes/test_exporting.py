@@ -24,7 +24,7 @@ from lingraft.models import gguf_writing
 from lingraft.models.gguf_layout import gguf_layout, interleaved
 from lingraft.models.loading import load_model, load_tokenizer
 from lingraft.models.saving import save_checkpoint
-from lingraft.recipes.exporting import export_gguf, export_lines
+from lingraft.recipes.sharing.exporting import export_gguf, export_lines
 from lingraft.tokenizers.gguf_vocabulary import BYTE, CONTROL, UNUSED, gguf_vocabulary, merge_scores
 
 from .exported import CASES, PROBES, SIZES, sentencepiece, tiny_model, vocabulary

@@ -9,8 +9,8 @@ from lingraft.preference.compare import ARMS
 from lingraft.preference.monitor import MonitorOptions
 from lingraft.preference.plan import PreferencePlan
 from lingraft.preference.policies import LoraOptions
-from lingraft.recipes.comparing_objectives import CompareOptions
-from lingraft.recipes.preference_training import PreferenceOptions
+from lingraft.recipes.preference.comparing_objectives import CompareOptions
+from lingraft.recipes.preference.training import PreferenceOptions
 
 HOW = {
     "out",

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from lingraft.cli.pretrain import pretrain
 from lingraft.errors import LingraftError, TrainingError
-from lingraft.recipes.pretraining_compute import equal_compute_steps, model_shape
-from lingraft.recipes.pretraining_inputs import PackedTexts, packed_texts, read_held_out
-from lingraft.recipes.pretraining_options import PretrainingOptions
+from lingraft.recipes.pretraining.compute import equal_compute_steps, model_shape
+from lingraft.recipes.pretraining.inputs import PackedTexts, packed_texts, read_held_out
+from lingraft.recipes.pretraining.options import PretrainingOptions
 from lingraft.recipes.stages.contract import StageContext
 from lingraft.recipes.stages.pretrain import KIND, PretrainSettings
 from lingraft.reports.page import render_page
@@ -78,7 +78,7 @@ def test_packing_is_done_once_and_leaves_out_what_is_held_out(tmp_path, byte_bpe
     assert "Größe 8:" in text and "Größe 7:" not in text and "Open" not in text
     assert "Open" in byte_bpe_tokenizer.decode(found.blocks[-found.english_blocks].tolist())
     assert (tmp_path / "out" / ".lingraft-run.json").exists()
-    monkeypatch.setattr("lingraft.recipes.pretraining_inputs._pack", None)
+    monkeypatch.setattr("lingraft.recipes.pretraining.inputs._pack", None)
     assert np.array_equal(again().blocks, found.blocks)
 
 

@@ -6,7 +6,7 @@ import shlex
 
 import pytest
 
-from lingraft.recipes.recommendation import (
+from lingraft.recipes.diagnosing.recommendation import (
     FAR_FROM_ENGLISH,
     FEWEST_ANSWERS,
     NEAR_ENGLISH,

@@ -5,6 +5,7 @@ import re
 import shutil
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -15,14 +16,15 @@ from whole_run import evaluate_metrics, make_run, sections
 
 from lingraft.cli.app import main
 from lingraft.errors import ConfigError
-from lingraft.recipes import run_outputs, showing_runs
-from lingraft.recipes.comparing_runs import compare_runs
-from lingraft.recipes.metric_keys import as_estimate, number_keys, sourced
-from lingraft.recipes.model_card import model_card, write_model_card
-from lingraft.recipes.outcome import outcome_of
-from lingraft.recipes.recipe_report import duration, write_recipe_report
-from lingraft.recipes.recipe_run import read_run
-from lingraft.recipes.run_inputs import UNKNOWN, find_catalogued, hub_name, run_inputs, told_reference
+from lingraft.recipes.running import outputs as run_outputs
+from lingraft.recipes.showing import showing_runs
+from lingraft.recipes.showing.comparing_runs import compare_runs
+from lingraft.recipes.showing.finished import read_run
+from lingraft.recipes.showing.inputs import UNKNOWN, find_catalogued, hub_name, run_inputs, told_reference
+from lingraft.recipes.showing.metric_keys import as_estimate, number_keys, sourced
+from lingraft.recipes.showing.model_card import model_card, write_model_card
+from lingraft.recipes.showing.outcome import outcome_of
+from lingraft.recipes.showing.recipe_report import duration, write_recipe_report
 from lingraft.reports.intervals import Estimate
 from lingraft.reports.page import Figure, Section, Table
 from lingraft.reports.result import RunResult, collect_provenance, read_result, write_result
@@ -355,8 +357,10 @@ class TestShow:
         def other_version(*_):
             raise KeyError("inspection")
 
-        monkeypatch.setattr(showing_runs, "sections_of", other_version)
-        monkeypatch.setattr(showing_runs, "STAGES", dict.fromkeys(("diagnose", "vocabulary", "evaluate")))
+        kind = SimpleNamespace(settings=SimpleNamespace(model_validate=dict), sections=other_version)
+        monkeypatch.setattr(
+            showing_runs, "STAGES", dict.fromkeys(("diagnose", "vocabulary", "evaluate"), kind)
+        )
         with pytest.raises(ConfigError, match="expected a stage of this version"):
             showing_runs.show_run(run.directory, tmp_path)
 

@@ -16,9 +16,10 @@ import yaml
 from tiny_stages import KINDS
 
 from lingraft.errors import LingraftError
-from lingraft.recipes import checking, run_outputs
-from lingraft.recipes.builtins import load_recipe
-from lingraft.recipes.running import RunOptions, run_recipe
+from lingraft.recipes.checking import recipe as checking
+from lingraft.recipes.checking.builtins import load_recipe
+from lingraft.recipes.running.run import RunOptions, run_recipe
+from lingraft.recipes.showing import showing_runs
 
 HERE = Path(__file__).parent
 RECIPE = """\
@@ -46,7 +47,7 @@ def place(tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def tiny_kinds(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (checking, run_outputs):
+    for module in (checking, showing_runs):
         monkeypatch.setattr(module, "STAGES", KINDS)
 
 

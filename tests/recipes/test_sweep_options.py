@@ -9,7 +9,7 @@ from lingraft.cli.patch_options import parse_layers
 from lingraft.cli.patch_sweep import sweep
 from lingraft.errors import ConfigError
 from lingraft.patching.sweep import SweepSettings
-from lingraft.recipes.sweep_options import Shard, SweepOptions
+from lingraft.recipes.patching.sweep_options import Shard, SweepOptions
 
 HOW = {"out", "shard", "workers", "ray", "memory_mib", "device", "json"}
 """Parameters that say how and where, not what; a run is the same run whatever they are."""

@@ -11,8 +11,8 @@ from lingraft.recipes.stages import kinds
 kinds.STAGES.clear()
 kinds.STAGES.update(KINDS)
 
-from lingraft.recipes.builtins import load_recipe  # noqa: E402
-from lingraft.recipes.running import RunOptions, run_recipe  # noqa: E402
+from lingraft.recipes.checking.builtins import load_recipe  # noqa: E402
+from lingraft.recipes.running.run import RunOptions, run_recipe  # noqa: E402
 
 if __name__ == "__main__":
     recipe, out, *rest = sys.argv[1:]

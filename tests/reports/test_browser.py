@@ -13,9 +13,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 from chromium import Browser, find_browser
 from whole_run import make_run
 
-from lingraft.recipes.comparing_runs import compare_runs
-from lingraft.recipes.comparing_runs_report import write_comparison
-from lingraft.recipes.recipe_report import write_recipe_report
+from lingraft.recipes.showing.comparing_runs import compare_runs
+from lingraft.recipes.showing.comparing_runs_report import write_comparison
+from lingraft.recipes.showing.recipe_report import write_recipe_report
 from lingraft.reports.page import Paragraph, Section, write_page
 
 PROGRAM = find_browser()

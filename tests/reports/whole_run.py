@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from lingraft.recipes.recipe_run import RecipeRun, StageRun, write_run
+from lingraft.recipes.showing.finished import RecipeRun, StageRun, write_run
 from lingraft.reports.figures import Curve, loss_curves
 from lingraft.reports.interactive import GridExplorer, GridGroup, GridValues, GridView, Quantity
 from lingraft.reports.page import Command, Figure, Paragraph, SampleRow, Samples, Section, Table

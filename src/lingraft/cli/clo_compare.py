@@ -75,11 +75,11 @@ def compare(
     with prints_to_stderr():
         from lingraft.preference.monitor import MonitorOptions
         from lingraft.preference.plan import PreferencePlan
-        from lingraft.recipes.comparing_objectives import (
+        from lingraft.recipes.preference.comparing_objectives import (
             CompareOptions,
             run_comparison_of_objectives,
         )
-        from lingraft.recipes.objectives_report import table_lines
+        from lingraft.recipes.preference.objectives_report import table_lines
 
         plan = PreferencePlan(
             parameters=parameters,

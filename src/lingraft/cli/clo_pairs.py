@@ -73,8 +73,8 @@ def pairs(
     """Make paired items from translated instructions, aligned documents or parallel lines; filter and divide them."""
     with prints_to_stderr():
         from lingraft.preference.translation_filters import FilterLimits
-        from lingraft.recipes.pairing import run_pairing
-        from lingraft.recipes.pairing_sources import PairOptions
+        from lingraft.recipes.preference.pairing import run_pairing
+        from lingraft.recipes.preference.pairing_sources import PairOptions
 
         options = PairOptions(
             target_language=target_language,

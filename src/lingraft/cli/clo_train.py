@@ -94,8 +94,8 @@ def train(
         from lingraft.preference.monitor import MonitorOptions
         from lingraft.preference.plan import PreferencePlan
         from lingraft.preference.policies import LoraOptions
-        from lingraft.recipes.preference_report import summary_lines
-        from lingraft.recipes.preference_training import PreferenceOptions, run_preference
+        from lingraft.recipes.preference.training import PreferenceOptions, run_preference
+        from lingraft.recipes.preference.training_report import summary_lines
 
         plan = PreferencePlan(
             objective=objective,

@@ -103,9 +103,9 @@ def translate(
     """Translate English instruction data into paired items; code, links and numbers come back exactly."""
     with prints_to_stderr():
         from lingraft.preference.translation_filters import FilterLimits
-        from lingraft.recipes.translating import TranslateOptions, run_translation
-        from lingraft.recipes.translation_endpoint import EndpointOptions
-        from lingraft.recipes.translation_engines import EngineOptions
+        from lingraft.recipes.preference.translating import TranslateOptions, run_translation
+        from lingraft.recipes.preference.translation_endpoint import EndpointOptions
+        from lingraft.recipes.preference.translation_engines import EngineOptions
 
         endpoint = EndpointOptions(
             key_variable=api_key_variable,

@@ -68,8 +68,8 @@ def diagnose(
     del given["json"]
     given["skip"] = tuple(name.strip() for name in skip.split(",") if name.strip())
     with prints_to_stderr():
-        from lingraft.recipes.diagnosing import diagnosis_lines, run_diagnosis
-        from lingraft.recipes.diagnosing_options import DiagnoseOptions
+        from lingraft.recipes.diagnosing.options import DiagnoseOptions
+        from lingraft.recipes.diagnosing.run import diagnosis_lines, run_diagnosis
 
         result = run_diagnosis(
             DiagnoseOptions(**given), **place, say=lambda line: print(line, file=sys.stderr, flush=True)

@@ -73,9 +73,9 @@ def compare(
 ) -> None:
     """Measure models side by side: the language, English, and what they write."""
     with prints_to_stderr():
-        from lingraft.recipes.evaluating import run_evaluation
-        from lingraft.recipes.evaluating_options import EvaluationOptions, parse_models
-        from lingraft.recipes.evaluating_summary import evaluation_lines
+        from lingraft.recipes.evaluating.options import EvaluationOptions, parse_models
+        from lingraft.recipes.evaluating.run import run_evaluation
+        from lingraft.recipes.evaluating.summary import evaluation_lines
 
         options = EvaluationOptions(
             models=parse_models(model),

@@ -64,8 +64,8 @@ def fidelity(
 ) -> None:
     """How many answers are in their prompt's language, by lines and by words."""
     with prints_to_stderr():
-        from lingraft.recipes.fidelity_report import fidelity_sentence
-        from lingraft.recipes.measuring_fidelity import FidelityOptions, run_fidelity
+        from lingraft.recipes.evaluating.fidelity_report import fidelity_sentence
+        from lingraft.recipes.evaluating.measuring_fidelity import FidelityOptions, run_fidelity
 
         result = run_fidelity(
             FidelityOptions(

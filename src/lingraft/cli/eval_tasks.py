@@ -51,8 +51,8 @@ def tasks(
 ) -> None:
     """Metrics of tasks, by lm-eval, on a model from anywhere."""
     with prints_to_stderr():
-        from lingraft.recipes.measuring_tasks import run_tasks, task_rows
-        from lingraft.recipes.task_inputs import TaskOptions
+        from lingraft.recipes.evaluating.measuring_tasks import run_tasks, task_rows
+        from lingraft.recipes.evaluating.task_inputs import TaskOptions
         from lingraft.reports.page import format_cell
 
         result = run_tasks(

@@ -52,7 +52,7 @@ def gguf(
 ) -> None:
     """Write a checkpoint as a GGUF file, for llama.cpp and what is built on it."""
     with prints_to_stderr():
-        from lingraft.recipes.exporting import export_gguf, export_lines
+        from lingraft.recipes.sharing.exporting import export_gguf, export_lines
 
         result = export_gguf(
             model=model,

@@ -91,7 +91,7 @@ def layer_swap(
     """Outer layers of a language expert around the inner layers of a task expert."""
     given = _given(locals())
     with prints_to_stderr():
-        from lingraft.recipes.merging_verbs import run_layer_swap
+        from lingraft.recipes.merging.verbs import run_layer_swap
 
         result = run_layer_swap(**given)
     _show(result, out, json)
@@ -126,7 +126,7 @@ def chat_vector(
     """Add what tuning did to one model to another model of the same base."""
     given = _given(locals())
     with prints_to_stderr():
-        from lingraft.recipes.merging_verbs import run_chat_vector
+        from lingraft.recipes.merging.verbs import run_chat_vector
 
         result = run_chat_vector(**given)
     _show(result, out, json)
@@ -151,7 +151,7 @@ def interpolate(
     """A model on the straight line between a base and its tuned version."""
     given = _given(locals())
     with prints_to_stderr():
-        from lingraft.recipes.merging_verbs import run_interpolation
+        from lingraft.recipes.merging.verbs import run_interpolation
 
         result = run_interpolation(**given)
     _show(result, out, json)
@@ -164,7 +164,7 @@ def _given(options: Mapping[str, Any]) -> dict[str, Any]:
 
 def _show(result: Any, out: Path, as_json: bool) -> None:
     """Print what was done."""
-    from lingraft.recipes.merging_report import merge_lines
+    from lingraft.recipes.merging.report import merge_lines
 
     lines = [*merge_lines(result), f"checkpoint: {out}", f"report:     {out / 'report.html'}"]
     print_result({**result.as_json(), "out": str(out)}, lines, as_json=as_json)

@@ -108,7 +108,7 @@ def sweep_options(given: dict[str, Any]) -> Any:
     """
     from dataclasses import fields
 
-    from lingraft.recipes.sweep_options import SweepOptions
+    from lingraft.recipes.patching.sweep_options import SweepOptions
 
     known = {field.name for field in fields(SweepOptions)}
     values = {name: value for name, value in given.items() if name in known}

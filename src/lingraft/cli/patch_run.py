@@ -70,7 +70,7 @@ def generate(
     with prints_to_stderr():
         from lingraft.errors import ConfigError
         from lingraft.patching.instances import parse_instance, read_instances
-        from lingraft.recipes.fixed_pair import answer_pairs, write_answers
+        from lingraft.recipes.patching.fixed_pair import answer_pairs, write_answers
 
         if (pairs is None) == (donor is None or receiver is None):
             raise ConfigError(
@@ -127,8 +127,8 @@ def evaluate(
     """How many rows one fixed transplant answers rightly, beside the unpatched model and the donor itself."""
     given = dict(locals())
     with prints_to_stderr():
-        from lingraft.recipes.fixed_pair import evaluate_pair, one_pair
-        from lingraft.recipes.pair_choice import selection_rows
+        from lingraft.recipes.patching.fixed_pair import evaluate_pair, one_pair
+        from lingraft.recipes.patching.pair_choice import selection_rows
 
         options = one_pair(sweep_options(given), donor_layer, receiver_layer)
         result, lines = evaluate_pair(options, out=out, device=device, memory_mib=memory_mib)

@@ -41,7 +41,7 @@ def select(
     """Score every way to choose a layer pair on rows that had no part in choosing; compare the bound."""
     with prints_to_stderr():
         from lingraft.errors import ConfigError
-        from lingraft.recipes.pair_choice import run_selection, selection_rows
+        from lingraft.recipes.patching.pair_choice import run_selection, selection_rows
 
         controls: dict[str, Path] = {}
         for given in control or []:

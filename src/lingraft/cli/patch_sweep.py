@@ -76,7 +76,7 @@ def plan(
     """What a sweep would cost: forwards, token-layers, operations, memory; and what pair by pair would."""
     given = dict(locals())
     with prints_to_stderr():
-        from lingraft.recipes.sweeping import prepare_sweep
+        from lingraft.recipes.patching.sweeping import prepare_sweep
 
         cost = prepare_sweep(sweep_options(given), device=device, memory_mib=memory_mib).cost.as_json()
     print_result(cost, plan_lines(cost), as_json=json)
@@ -115,8 +115,8 @@ def sweep(
     """Transplant every donor layer into every receiver layer, for all rows; score and map the answers."""
     given = dict(locals())
     with prints_to_stderr():
-        from lingraft.recipes.sweep_options import Shard
-        from lingraft.recipes.sweeping import run_sweep
+        from lingraft.recipes.patching.sweep_options import Shard
+        from lingraft.recipes.patching.sweeping import run_sweep
 
         result = run_sweep(
             sweep_options(given),

@@ -57,7 +57,7 @@ def count(
     """Count the documents in which words, and pairs of words, occur; exact, in one pass, resumable."""
     with prints_to_stderr():
         from lingraft.pivots.matching import Matching
-        from lingraft.recipes.counting import run_counting
+        from lingraft.recipes.pivots.counting import run_counting
 
         result = run_counting(
             [*corpus, *(more or [])],

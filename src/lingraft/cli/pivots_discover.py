@@ -65,8 +65,8 @@ def discover(
 ) -> None:
     """Find the tokens by way of which two words may be connected: those that come with both."""
     with prints_to_stderr():
-        from lingraft.recipes.discovering import run_discovery, summary
-        from lingraft.recipes.discovering_inputs import DiscoverOptions
+        from lingraft.recipes.pivots.discovering import run_discovery, summary
+        from lingraft.recipes.pivots.discovering_inputs import DiscoverOptions
 
         options = DiscoverOptions(
             corpus=(*corpus, *(more or ())),

@@ -84,9 +84,9 @@ def select(
 ) -> None:
     """Choose documents rich in pivots under a budget of tokens, with controls to compare training on them."""
     with prints_to_stderr():
-        from lingraft.recipes.selecting import run_selecting
-        from lingraft.recipes.selecting_inputs import SelectOptions
-        from lingraft.recipes.selecting_result import summary
+        from lingraft.recipes.pivots.selecting import run_selecting
+        from lingraft.recipes.pivots.selecting_inputs import SelectOptions
+        from lingraft.recipes.pivots.selecting_result import summary
 
         options = SelectOptions(
             corpus=(*corpus, *(more or ())),

@@ -54,7 +54,7 @@ def trace(
 ) -> None:
     """Trace how words become their translations, layer by layer: directly, or over a pivot."""
     with prints_to_stderr():
-        from lingraft.recipes.word_tracing import TraceOptions, run_tracing, trace_lines
+        from lingraft.recipes.pivots.word_tracing import TraceOptions, run_tracing, trace_lines
 
         options = TraceOptions(
             model=model,

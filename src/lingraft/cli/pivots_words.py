@@ -80,7 +80,7 @@ def words(
     """Draw a test of word translation from a bilingual lexicon or parallel text, with distractors and examples."""
     given = {name: value for name, value in locals().items() if name not in {"lexicon", "json"}}
     with prints_to_stderr():
-        from lingraft.recipes.word_lists import make_words, task_lines, word_counts
+        from lingraft.recipes.pivots.word_lists import make_words, task_lines, word_counts
 
         task, read = make_words(lexicon, **given)
     result = {
@@ -114,7 +114,7 @@ def score(
     """Score how well a model translates the words: contrastive score, rank, share of right answers."""
     given = {name: value for name, value in locals().items() if name not in {"model", "words", "json"}}
     with prints_to_stderr():
-        from lingraft.recipes.word_scoring import run_scoring, score_lines
+        from lingraft.recipes.pivots.word_scoring import run_scoring, score_lines
 
         result = run_scoring(model, words, **given)
     print_result({**result.as_json(), "out": str(out)}, score_lines(result, out), as_json=json)

@@ -94,9 +94,9 @@ def pretrain(
 ) -> None:
     """Train a model further on text of a language, and measure what becomes of it and of English."""
     with prints_to_stderr():
-        from lingraft.recipes.pretraining import run_pretraining
-        from lingraft.recipes.pretraining_options import PretrainingOptions
-        from lingraft.recipes.pretraining_report import summary_lines
+        from lingraft.recipes.pretraining.options import PretrainingOptions
+        from lingraft.recipes.pretraining.report import summary_lines
+        from lingraft.recipes.pretraining.run import run_pretraining
         from lingraft.training.running import is_main_process
 
         options = PretrainingOptions(

@@ -41,7 +41,7 @@ def push(
 ) -> None:
     """Upload a checkpoint to the hub, when you say so."""
     with prints_to_stderr():
-        from lingraft.recipes.pushing import push_lines, push_model
+        from lingraft.recipes.sharing.pushing import push_lines, push_model
 
         result = push_model(
             model=model,

@@ -29,7 +29,7 @@ def recipes() -> None:
 @app.command("list")
 def list_(json: JsonOption = False) -> None:
     """List the built-in recipes with their command, hardware and time."""
-    from lingraft.recipes.builtins import list_builtins
+    from lingraft.recipes.checking.builtins import list_builtins
 
     found = list_builtins()
     lines = []
@@ -42,8 +42,8 @@ def list_(json: JsonOption = False) -> None:
 @app.command("show")
 def show(recipe: RecipeArgument) -> None:
     """Print a recipe as it is written."""
-    from lingraft.recipes.builtins import find_recipe
-    from lingraft.recipes.yaml_lines import read_text
+    from lingraft.recipes.checking.builtins import find_recipe
+    from lingraft.recipes.checking.yaml_lines import read_text
 
     print(read_text(find_recipe(recipe)), end="")
 
@@ -55,7 +55,7 @@ def copy(
     json: JsonOption = False,
 ) -> None:
     """Copy a recipe to change it; an existing file is never overwritten."""
-    from lingraft.recipes.builtins import copy_recipe
+    from lingraft.recipes.checking.builtins import copy_recipe
 
     place = copy_recipe(recipe, to)
     lines = [f"copied to {place}; next: lingraft recipes validate {place}"]
@@ -66,8 +66,8 @@ def copy(
 def validate(recipe: RecipeArgument, change: SetOption = None, json: JsonOption = False) -> None:
     """Check a recipe whole: keys, types, files, order; all faults at once, each with its line."""
     with prints_to_stderr():
-        from lingraft.recipes.builtins import load_recipe
-        from lingraft.recipes.estimates import estimate_lines, estimate_run
+        from lingraft.recipes.checking.builtins import load_recipe
+        from lingraft.recipes.running.estimates import estimate_lines, estimate_run
 
         checked = load_recipe(recipe, tuple(change or ()))
         estimate = estimate_run(checked, None)
@@ -81,7 +81,7 @@ def kinds(
 ) -> None:
     """Say what kinds of stages there are, and what each may say."""
     with prints_to_stderr():
-        from lingraft.recipes.reference_page import describe_kinds, kind_lines
+        from lingraft.recipes.checking.reference_page import describe_kinds, kind_lines
 
         described = describe_kinds(kind)
     print_result({"kinds": described}, kind_lines(described, full=kind is not None), as_json=json)

@@ -47,8 +47,8 @@ def compare(
 ) -> None:
     """What differs in recipes, stages and outcome of two or more runs."""
     with prints_to_stderr():
-        from lingraft.recipes.comparing_runs import compare_runs
-        from lingraft.recipes.comparing_runs_report import comparison_lines, write_comparison
+        from lingraft.recipes.showing.comparing_runs import compare_runs
+        from lingraft.recipes.showing.comparing_runs_report import comparison_lines, write_comparison
 
         comparison = compare_runs(runs)
         page = write_comparison(comparison, out) if out is not None else None
@@ -67,7 +67,7 @@ def show(
 ) -> None:
     """Write report.html of a run anew, from the results that its stages left."""
     with prints_to_stderr():
-        from lingraft.recipes.showing_runs import show_run
+        from lingraft.recipes.showing.showing_runs import show_run
 
         page, told = show_run(run, out or run)
     print_result({"report": str(page), "summary": told}, [told, f"report: {page}"], as_json=json)

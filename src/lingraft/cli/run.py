@@ -48,18 +48,18 @@ def run(
 ) -> None:
     """Run a recipe: adapt a model to a language, and report what helped."""
     with prints_to_stderr():
-        from lingraft.recipes.builtins import load_recipe
+        from lingraft.recipes.checking.builtins import load_recipe
 
         checked = load_recipe(recipe, tuple(change or ()))
         if dry_run:
-            from lingraft.recipes.estimates import estimate_lines, estimate_run
+            from lingraft.recipes.running.estimates import estimate_lines, estimate_run
 
-            estimate = estimate_run(checked, out, device=device)
+            estimate = estimate_run(checked, out, device=device, start_from=start_from)
             shown, lines = estimate.as_json(), estimate_lines(estimate)
         else:
-            from lingraft.recipes.run_outputs import run_metrics
-            from lingraft.recipes.running import RunOptions, run_recipe
-            from lingraft.recipes.summing_up import summary_lines
+            from lingraft.recipes.running.outputs import run_metrics
+            from lingraft.recipes.running.run import RunOptions, run_recipe
+            from lingraft.recipes.running.summing_up import summary_lines
 
             finished = run_recipe(
                 checked, RunOptions(out=out, device=device, start_from=start_from), say=_teller()

@@ -157,7 +157,7 @@ def transfer(
         if name not in {"json", "out", "device"}
     }
     with prints_to_stderr():
-        from lingraft.recipes.transferring import run_transfer
+        from lingraft.recipes.vocabulary.transferring import run_transfer
 
         result = run_transfer(options, out=out, device=device)
     lines = [

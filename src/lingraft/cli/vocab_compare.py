@@ -72,7 +72,7 @@ def compare(
     given = dict(locals())
     with prints_to_stderr():
         from lingraft.errors import ConfigError
-        from lingraft.recipes.comparing import run_comparison
+        from lingraft.recipes.vocabulary.comparing import run_comparison
         from lingraft.vocabulary.probe import ProbeSettings
 
         try:

@@ -1,5 +1,6 @@
 """The loading shell: references become models, tokenizers and donors. Everything below takes objects."""
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,6 +68,9 @@ class LoadedDonor:
 def choose_device(device: str = "auto") -> torch.device:
     """Return the device to compute on: for `auto` the first of cuda, mps, cpu that is there.
 
+    In a process of a launch (`LOCAL_RANK`) `auto` and `cuda` are the process's own device, so that the processes of a
+    machine do not all load onto the first.
+
     Args:
         device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
 
@@ -78,7 +82,7 @@ def choose_device(device: str = "auto") -> torch.device:
     """
     if device == "auto":
         if torch.cuda.is_available():
-            return torch.device("cuda")
+            return _own_cuda()
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         chosen = torch.device(device)
@@ -90,7 +94,15 @@ def choose_device(device: str = "auto") -> torch.device:
         raise ConfigError(
             f"device {device!r}", f"auto or one that is there: {there}", "give another --device"
         )
-    return chosen
+    return _own_cuda() if chosen == torch.device("cuda") else chosen
+
+
+def _own_cuda() -> torch.device:
+    """Return the device of this process: of its rank on this machine under a launcher, else the current one."""
+    rank = os.environ.get("LOCAL_RANK", "")
+    if rank.isdecimal() and int(rank) < torch.cuda.device_count():
+        return torch.device("cuda", int(rank))
+    return torch.device("cuda")
 
 
 def parse_dtype(dtype: torch.dtype | str | None) -> torch.dtype | None:

@@ -14,9 +14,9 @@ from pydantic import ValidationError
 from lingraft.errors import ConfigError
 from lingraft.patching.instances import read_instances
 from lingraft.patching.records import finished_instances
-from lingraft.recipes.paired_words import word_instances
+from lingraft.recipes.pivots.paired_words import word_instances
+from lingraft.recipes.pivots.word_lists import make_words
 from lingraft.recipes.stages.patching import KIND
-from lingraft.recipes.word_lists import make_words
 
 ROWS = [
     {
@@ -121,7 +121,7 @@ def test_settings_that_do_not_fit(given, said):
 KILLED = """
 import json, os, signal, sys
 from pathlib import Path
-import lingraft.recipes.sweeping as sweeping
+import lingraft.recipes.patching.sweeping as sweeping
 from lingraft.recipes.stages.contract import StageContext
 from lingraft.recipes.stages.patching import KIND
 write, seen = sweeping.write_instance, []

@@ -143,7 +143,7 @@ KIND.run(settings, StageContext(name="it", out=Path("killed"), language="eu", se
 
 
 def test_killed_and_continued(world, staged):
-    place = "lingraft.recipes.selecting:write_selection_table"
+    place = "lingraft.recipes.pivots.selecting:write_selection_table"
     given = {**GIVEN, "controls": ["random"], "least_length": 10}
     done = subprocess.run(
         [sys.executable, "-c", KILLED, json.dumps(given), place],

@@ -59,7 +59,7 @@ def test_replace_needs_a_tokenizer():
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-import lingraft.recipes.transferring as transferring
+import lingraft.recipes.vocabulary.transferring as transferring
 from lingraft.recipes.stages.contract import StageContext
 from lingraft.recipes.stages.vocabulary import KIND
 def fatal(*_, **__): os.kill(os.getpid(), signal.SIGKILL)

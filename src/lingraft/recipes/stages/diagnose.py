@@ -6,9 +6,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from lingraft.recipes.diagnosing import run_diagnosis
-from lingraft.recipes.diagnosing_options import PARTS, PATCHING, TRACE, WORDS, DiagnoseOptions
-from lingraft.recipes.diagnosing_report import diagnosis_sections, diagnosis_sentence
+from lingraft.recipes.diagnosing.options import PARTS, PATCHING, TRACE, WORDS, DiagnoseOptions
+from lingraft.recipes.diagnosing.report import diagnosis_sections, diagnosis_sentence
+from lingraft.recipes.diagnosing.run import run_diagnosis
 from lingraft.recipes.stages.adopting import adopt, opening, seed_of
 from lingraft.recipes.stages.contract import (
     NEWEST_MODEL,

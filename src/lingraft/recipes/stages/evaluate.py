@@ -6,10 +6,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from lingraft.recipes.evaluating import run_evaluation
-from lingraft.recipes.evaluating_options import EvaluationOptions
-from lingraft.recipes.evaluating_report import SAMPLES_FILE, evaluation_sections
-from lingraft.recipes.evaluating_summary import evaluation_lines
+from lingraft.recipes.evaluating.options import EvaluationOptions
+from lingraft.recipes.evaluating.report import SAMPLES_FILE, evaluation_sections
+from lingraft.recipes.evaluating.run import run_evaluation
+from lingraft.recipes.evaluating.summary import evaluation_lines
 from lingraft.recipes.stages.adopting import adopt, opening, seed_of
 from lingraft.recipes.stages.contract import Reference, StageContext, StageKind, StageSettings, accepted_by
 from lingraft.reports.page import Section

@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from lingraft.recipes.merging_report import merge_lines, merge_sections, merge_summary
-from lingraft.recipes.merging_verbs import run_chat_vector, run_interpolation, run_layer_swap
+from lingraft.recipes.merging.report import merge_lines, merge_sections, merge_summary
+from lingraft.recipes.merging.verbs import run_chat_vector, run_interpolation, run_layer_swap
 from lingraft.recipes.stages.adopting import adopt, opening
 from lingraft.recipes.stages.contract import Reference, StageContext, StageKind, StageSettings
 from lingraft.reports.page import Section

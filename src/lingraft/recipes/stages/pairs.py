@@ -8,9 +8,9 @@ from pydantic import Field, model_validator
 
 from lingraft.preference.instructions import check_format
 from lingraft.preference.translation_filters import FilterLimits
-from lingraft.recipes.pairing import run_pairing
-from lingraft.recipes.pairing_report import HELD_OUT, PAIRS, kept_pairing_sections
-from lingraft.recipes.pairing_sources import PairOptions
+from lingraft.recipes.preference.pairing import run_pairing
+from lingraft.recipes.preference.pairing_report import HELD_OUT, PAIRS, kept_pairing_sections
+from lingraft.recipes.preference.pairing_sources import PairOptions
 from lingraft.recipes.stages.adopting import adopt, opening, seed_of
 from lingraft.recipes.stages.contract import Reference, StageContext, StageKind, StageSettings, accepted_by
 from lingraft.reports.page import Section

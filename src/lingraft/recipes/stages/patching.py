@@ -11,8 +11,11 @@ from lingraft.patching.instances import write_instances
 from lingraft.patching.records import MAP_FILE
 from lingraft.patching.sites import PATCH_SITES, find_operator
 from lingraft.patching.tasks import TASKS, build_pairs
-from lingraft.recipes.pair_choice import SAMPLES_CONTROL, kept_choice_sections, run_selection
-from lingraft.recipes.paired_words import word_instances
+from lingraft.recipes.patching.pair_choice import SAMPLES_CONTROL, kept_choice_sections, run_selection
+from lingraft.recipes.patching.sweep_options import SweepOptions
+from lingraft.recipes.patching.sweep_result import kept_sweep_sections
+from lingraft.recipes.patching.sweeping import run_sweep
+from lingraft.recipes.pivots.paired_words import word_instances
 from lingraft.recipes.stages.adopting import adopt, opening, seed_of
 from lingraft.recipes.stages.contract import (
     NEWEST_MODEL,
@@ -22,9 +25,6 @@ from lingraft.recipes.stages.contract import (
     StageSettings,
     accepted_by,
 )
-from lingraft.recipes.sweep_options import SweepOptions
-from lingraft.recipes.sweep_result import kept_sweep_sections
-from lingraft.recipes.sweeping import run_sweep
 from lingraft.reports.page import Section
 from lingraft.reports.result import RunResult
 

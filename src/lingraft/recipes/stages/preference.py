@@ -11,8 +11,8 @@ from lingraft.preference.losses import OBJECTIVES
 from lingraft.preference.monitor import MonitorOptions
 from lingraft.preference.plan import PreferencePlan
 from lingraft.preference.policies import POLICIES, LoraOptions, check_policy
-from lingraft.recipes.preference_report import kept_preference_sections, summary_lines
-from lingraft.recipes.preference_training import PreferenceOptions, run_preference
+from lingraft.recipes.preference.training import PreferenceOptions, run_preference
+from lingraft.recipes.preference.training_report import kept_preference_sections, summary_lines
 from lingraft.recipes.stages.adopting import adopt, opening, seed_of
 from lingraft.recipes.stages.contract import (
     NEWEST_MODEL,

@@ -6,9 +6,9 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from lingraft.recipes.pretraining import run_pretraining
-from lingraft.recipes.pretraining_options import PretrainingOptions
-from lingraft.recipes.pretraining_report import STEPS_FILE, pretraining_sections, summary_lines
+from lingraft.recipes.pretraining.options import PretrainingOptions
+from lingraft.recipes.pretraining.report import STEPS_FILE, pretraining_sections, summary_lines
+from lingraft.recipes.pretraining.run import run_pretraining
 from lingraft.recipes.stages.adopting import adopt, opening, seed_of
 from lingraft.recipes.stages.contract import NEWEST_MODEL, Reference, StageContext, StageKind, StageSettings
 from lingraft.reports.page import Section

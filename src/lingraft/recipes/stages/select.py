@@ -12,15 +12,15 @@ from lingraft.files import write_text
 from lingraft.pivots.leakage import read_test_words
 from lingraft.pivots.matching import Matching
 from lingraft.pivots.selection import SELECTED
-from lingraft.recipes.aligned_words import find_aligned
-from lingraft.recipes.discovering import HUBS, kept_discovery_sections, run_discovery
-from lingraft.recipes.discovering_inputs import DiscoverOptions
-from lingraft.recipes.selecting import run_selecting
-from lingraft.recipes.selecting_inputs import SelectOptions
-from lingraft.recipes.selecting_result import kept_selection_sections, summary
+from lingraft.recipes.pivots.aligned_words import find_aligned
+from lingraft.recipes.pivots.discovering import HUBS, kept_discovery_sections, run_discovery
+from lingraft.recipes.pivots.discovering_inputs import DiscoverOptions
+from lingraft.recipes.pivots.selecting import run_selecting
+from lingraft.recipes.pivots.selecting_inputs import SelectOptions
+from lingraft.recipes.pivots.selecting_result import kept_selection_sections, summary
+from lingraft.recipes.pivots.word_lists import make_words
 from lingraft.recipes.stages.adopting import adopt, opening, seed_of
 from lingraft.recipes.stages.contract import NEWEST_MODEL, Reference, StageContext, StageKind, StageSettings
-from lingraft.recipes.word_lists import make_words
 from lingraft.reports.page import Section
 from lingraft.reports.result import RunResult, read_result
 

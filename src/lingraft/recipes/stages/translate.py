@@ -11,12 +11,12 @@ from lingraft.files import write_text
 from lingraft.preference.instructions import check_format
 from lingraft.preference.items import PairedItem, read_items
 from lingraft.preference.translation_filters import FilterLimits
+from lingraft.recipes.preference.translating import TranslateOptions, run_translation
+from lingraft.recipes.preference.translating_report import PAIRS, kept_translation_sections
+from lingraft.recipes.preference.translation_endpoint import EndpointOptions
+from lingraft.recipes.preference.translation_engines import EngineOptions, split_engine
 from lingraft.recipes.stages.adopting import adopt, opening
 from lingraft.recipes.stages.contract import Reference, StageContext, StageKind, StageSettings, accepted_by
-from lingraft.recipes.translating import TranslateOptions, run_translation
-from lingraft.recipes.translating_report import PAIRS, kept_translation_sections
-from lingraft.recipes.translation_endpoint import EndpointOptions
-from lingraft.recipes.translation_engines import EngineOptions, split_engine
 from lingraft.reports.page import Section
 from lingraft.reports.result import RunResult
 

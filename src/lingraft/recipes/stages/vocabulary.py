@@ -16,7 +16,7 @@ from lingraft.recipes.stages.contract import (
     StageSettings,
     accepted_by,
 )
-from lingraft.recipes.transferring import run_transfer
+from lingraft.recipes.vocabulary.transferring import run_transfer
 from lingraft.reports.page import Paragraph, Section, Table
 from lingraft.reports.result import RunResult
 from lingraft.vocabulary.initializers import find_initializer

@@ -1,0 +1,1 @@
+"""The eval verbs, from references to files."""

@@ -1,0 +1,1 @@
+"""The merge verbs, from references to files."""

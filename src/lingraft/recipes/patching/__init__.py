@@ -1,0 +1,1 @@
+"""The patching verbs, from references to files."""

@@ -1,0 +1,1 @@
+"""The pivots verbs, from references to files."""

@@ -1,0 +1,1 @@
+"""The preference verbs, from references to files."""

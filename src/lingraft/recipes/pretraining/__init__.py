@@ -1,0 +1,1 @@
+"""Continued pre-training, from references to files."""

@@ -1,0 +1,1 @@
+"""Run a recipe: what a stage costs, what is kept, what runs again."""

@@ -1,0 +1,1 @@
+"""Take a checkpoint elsewhere: GGUF, the Hub."""

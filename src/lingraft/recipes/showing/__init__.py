@@ -1,0 +1,1 @@
+"""What a finished run looks like: its page, its model card, runs side by side."""

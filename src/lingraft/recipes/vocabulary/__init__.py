@@ -1,0 +1,1 @@
+"""The vocabulary verbs, from references to files."""
