@@ -2,25 +2,27 @@
 
     python benchmarks/preference_evidence.py --out runs/preference --swahili DIRECTORY
         [--models smollm2-135m-instruct,gemma-3-270m] [--languages de,sw] [--sizes 400,1600,3200] [--seeds 3]
-        [--page docs/results/preference_evidence.md]
+        [--maximum-characters 400] [--page docs/results/preference_evidence.md]
 
 English to German from LibreOffice Help (a heading and the text under it) and to Swahili from parallel news (a line and
 the next; DIRECTORY holds train.en and train.sw, which this project does not carry), made into paired items by
-`lingraft clo pairs`, compared by `lingraft clo compare`. Finished trainings are kept in --out, so the same command
-continues a killed run, and a larger grid adds to a smaller one only where --sizes, --seeds and --arms stay as they are.
+`lingraft clo pairs`, compared by `lingraft clo compare`. Finished trainings are kept in --out: the same command
+continues a killed run, and other --arms, --sizes and --seeds add to what is there. A page named P.md gets a picture
+P.png.
 """
 
 import argparse
 import json
 import os
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 from lingraft.cli.app import main as lingraft
+from lingraft.reports.drawing import draw_light
 
 ARMS = "base,sft,sft-both,sft-both+dpo,clo-both,clo,clo@full"
 NAMES = {"de": "German", "sw": "Swahili"}
@@ -40,19 +42,26 @@ def command(*arguments: object) -> None:
         raise SystemExit(status)
 
 
-def make_items(language: str, swahili: Path, out: Path, held_out: int) -> Path:
+def make_items(language: str, options: argparse.Namespace) -> Path:
     """Make paired items of a language; return their directory."""
-    place = out / f"pairs-{language}"
+    place: Path = options.out / f"pairs-{language}"
     given: list[object] = ["--aligned", f"libreoffice-help-{language}"]
     if language == "sw":
-        given = ["--parallel", swahili / "train.en", swahili / "train.sw", "--target-language", "sw"]
-    command("clo", "pairs", *given, "--held-out", held_out, "--maximum-characters", 400, "--out", place)
+        given = [
+            "--parallel",
+            options.swahili / "train.en",
+            options.swahili / "train.sw",
+            "--target-language",
+            "sw",
+        ]
+    sizes = ("--held-out", options.held_out, "--maximum-characters", options.maximum_characters)
+    command("clo", "pairs", *given, *sizes, "--out", place)
     return place
 
 
 def compared(model: str, language: str, options: argparse.Namespace) -> dict[str, Any]:
     """Compare the arms on one model and language; return the result's metrics."""
-    items = make_items(language, options.swahili, options.out, options.held_out)
+    items = make_items(language, options)
     place = options.out / f"{model}-{language}"
     command(
         *("clo", "compare", "--model", model, "--accept-terms", "--template", TEMPLATES.get(model, "chat")),
@@ -98,8 +107,9 @@ def page_lines(
     models, languages = (list(dict.fromkeys(key[place] for key in found)) for place in (0, 1))
     yield f"    --models {','.join(models)} --languages {','.join(languages)} --sizes {options.sizes} \\"
     yield f"    --seeds {options.seeds} --arms {options.arms} --rate {options.rate:g} --held-out {options.held_out} \\"
-    yield f"    --fidelity-prompts {options.fidelity_prompts}"
+    yield f"    --fidelity-prompts {options.fidelity_prompts} --maximum-characters {options.maximum_characters}"
     yield from ("```", "", *HEAD.splitlines(), "", f"Written on {platform.machine()}.", "")
+    yield from (f"![Each measure by number of items]({options.page.with_suffix('.png').name})", "")
     if options.seeds < 3 or len(options.sizes.split(",")) < 3:
         yield from ("Begun: the full grid has three sizes, three seeds, both languages and both models.", "")
     for (model, language), metrics in found.items():
@@ -134,6 +144,55 @@ def page_lines(
         yield ""
 
 
+MEASURES = (
+    ("target_bits", "{language}, bits per byte"),
+    ("english_bits", "English, bits per byte"),
+    ("target_fidelity", "answers in {language}"),
+)
+
+
+def picture(found: Mapping[tuple[str, str], Mapping[str, Any]]) -> bytes:
+    """Data efficiency: a row a model and language, a panel a measure, a line an arm; bars are 95% intervals."""
+    arms = list(dict.fromkeys(arm["arm"] for metrics in found.values() for arm in metrics["arms"]))
+    colours = {arm: f"C{place}" for place, arm in enumerate(arm for arm in arms if arm != "base")}
+
+    def paint(figure: Any, _dark: bool) -> None:
+        panels = figure.subplots(len(found), len(MEASURES), squeeze=False)
+        for row, ((model, language), metrics) in zip(panels, found.items(), strict=True):
+            for axes, (measure, label) in zip(row, MEASURES, strict=True):
+                for arm, colour in colours.items():
+                    points = [
+                        line for line in metrics["arms"] if line["arm"] in {"base", arm} and line[measure]
+                    ]
+                    errorbar(axes, points, measure, color=colour, label=arm)
+                axes.set(xlabel="items", ylabel=label.format(language=NAMES[language]))
+                axes.set_xscale("symlog", base=2, linthresh=200)
+                axes.set_xticks(sorted({line["items"] for line in metrics["arms"]}), minor=False)
+                axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+                axes.grid(axis="y")
+            row[1].set_title(model)
+        figure.legend(
+            *panels[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=len(colours)
+        )
+
+    return draw_light(paint, (10.0, 3.0 * len(found) + 0.4))
+
+
+def errorbar(axes: Any, points: Sequence[Mapping[str, Any]], measure: str, **style: Any) -> None:
+    """A line through an arm's points, from the unchanged model at 0 items."""
+    values = [point[measure]["value"] for point in points]
+    ends = [
+        [
+            abs(value - (value if (end := point[measure][side]) is None else end))
+            for point, value in zip(points, values, strict=True)
+        ]
+        for side in ("low", "high")
+    ]
+    axes.errorbar(
+        [point["items"] for point in points], values, yerr=ends, marker="o", markersize=3, capsize=2, **style
+    )
+
+
 def main() -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(
@@ -149,6 +208,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=1e-4)
     parser.add_argument("--held-out", type=int, default=200)
     parser.add_argument("--fidelity-prompts", type=int, default=32)
+    parser.add_argument("--maximum-characters", type=int, default=400)
     parser.add_argument("--page", type=Path)
     options = parser.parse_args()
     found = {}
@@ -156,6 +216,7 @@ def main() -> None:
         for language in options.languages.split(","):
             found[model, language] = compared(model, language, options)
             if options.page is not None:
+                options.page.with_suffix(".png").write_bytes(picture(found))
                 options.page.write_text("\n".join(page_lines(found, options)), encoding="utf-8")
 
 

@@ -148,6 +148,28 @@ def test_counted_and_named_but_not_stopped(place: Path, capsys: Any) -> None:
     assert [row["line"] for row in rejects] == [13, 14, 15]
 
 
+def compared(capsys: Any, *options: str, out: str = "out") -> dict[str, Any]:
+    given = ["--model", "model", "--pairs", "pairs.jsonl", "--held-out", "held.jsonl", "--out", out]
+    assert main(["clo", "compare", *given, *FAST, "--max-new-tokens", "4", "--json", *options]) == 0
+    metrics: dict[str, Any] = json.loads(capsys.readouterr().out)["metrics"]
+    for line in metrics["arms"]:
+        del line["seconds"]
+    return metrics
+
+
+def test_a_larger_grid_adds_to_a_smaller_one(place: Path, capsys: Any) -> None:
+    small = compared(capsys, "--arms", "clo", "--sizes", "4", "--seeds", "1")
+    made = {file: file.stat().st_mtime_ns for file in Path("out/cells").iterdir()}
+    assert {file.name for file in made} == {"base-0-0.json", "clo-4-0.json"}
+    wider = ["--arms", "clo,sft", "--sizes", "6,4", "--seeds", "2"]
+    large = compared(capsys, *wider)
+    assert {file: file.stat().st_mtime_ns for file in made} == made, "what was there is not trained again"
+    assert len(list(Path("out/cells").iterdir())) == 1 + 2 * 2 * 2
+    assert large == compared(capsys, *wider, out="at-once"), "the same as in one go"
+    assert compared(capsys, "--arms", "clo", "--sizes", "4", "--seeds", "1") == small
+    assert len(list(Path("out/cells").iterdir())) == 1 + 2 * 2 * 2, "a smaller grid deletes nothing"
+
+
 def test_compare_and_again(place: Path, capsys: Any) -> None:
     def compare(*more: str) -> int:
         given = ["--model", "model", "--pairs", "pairs.jsonl", "--held-out", "held.jsonl", "--out", "out"]
@@ -158,12 +180,12 @@ def test_compare_and_again(place: Path, capsys: Any) -> None:
     metrics = json.loads(capsys.readouterr().out)["metrics"]
     assert [(line["arm"], line["items"], line["seeds"]) for line in metrics["arms"]] == [
         ("base", 0, 1),
-        ("clo", 8, 2),
         ("clo", 4, 2),
-        ("sft-both+dpo", 8, 2),
+        ("clo", 8, 2),
         ("sft-both+dpo", 4, 2),
-        ("clo@full", 8, 2),
+        ("sft-both+dpo", 8, 2),
         ("clo@full", 4, 2),
+        ("clo@full", 8, 2),
     ]
     assert len(list(Path("out/cells").iterdir())) == 13
     compared = {(row["clo less"], row["items"], row["side"]) for row in metrics["differences"]}

@@ -16,7 +16,7 @@ from whole_run import make_run
 from lingraft.recipes.showing.comparing_runs import compare_runs
 from lingraft.recipes.showing.comparing_runs_report import write_comparison
 from lingraft.recipes.showing.recipe_report import write_recipe_report
-from lingraft.reports.page import Paragraph, Section, write_page
+from lingraft.reports.page import Paragraph, Section, Table, write_page
 
 PROGRAM = find_browser()
 pytestmark = pytest.mark.skipif(
@@ -260,6 +260,16 @@ def test_keyboard_walk_through_token_grid(browser, pages):
     assert not browser.run(f"{FOCUS}.closest('.tokengrid') !== null && {FOCUS}.matches('td')")
     browser.press("Tab", shift=True)
     assert browser.run(f"{FOCUS}.matches('td') && {FOCUS}.parentElement.cells[0].textContent === '0'")
+
+
+def test_text_in_a_table_is_no_tower_on_a_phone(browser, tmp_path):
+    words = "funtzioa (3), adibidea (2), balioa (1), bateko (1), begiratu (1), behar (1), behin (1)"
+    table = Table("Which, and why", ("document", "length", "which"), [("shared/03080502", 26, words)] * 2)
+    page = write_page(tmp_path / "p.html", [Section("Documents", [table])], title="Documents", summary="Two.")
+    browser.open(page, width=360)
+    tall, line = browser.run("""(() => { const cell = document.querySelector('td:last-child');
+      return [cell.clientHeight, parseFloat(getComputedStyle(cell).lineHeight)]; })()""")
+    assert tall < 5.5 * line
 
 
 def test_only_frames_that_scroll_are_stops(browser, pages):

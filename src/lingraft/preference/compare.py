@@ -105,8 +105,9 @@ def compare_objectives(
 ) -> list[Cell]:
     """Train every arm on every number of items with every seed; finished ones are kept, so a killed run continues.
 
-    A seed draws the items' order; a smaller number of items is the beginning of a larger one. Every arm of a seed has
-    the same items in the same order, once.
+    Seed by seed, small sizes first, so that a comparison that is cut short has all arms. A seed draws the items'
+    order; a smaller number of items is the beginning of a larger one. Every arm of a seed has the same items in the
+    same order, once.
 
     Args:
         load: Loads the model anew.
@@ -123,29 +124,37 @@ def compare_objectives(
         progress: Show progress bars.
 
     Returns:
-        All outcomes; `base` once, with no items.
+        All outcomes, arm by arm; `base` once, with no items.
 
     Raises:
         TrainingError: Options or items that do not fit, or a loss that is no finite number.
     """
     memory: Any = {"gradient_accumulation": gradient_accumulation, "tokens_together": tokens_together}
-    cells: list[Cell] = []
-    for arm in arms:
-        grid = [(0, 0)] if not arm.objectives else [(size, seed) for size in sizes for seed in seeds]
-        for size, seed in grid:
-            file = out / "cells" / f"{arm.name.replace('@', '-at-')}-{size}-{seed}.json"
-            if not file.exists():
-                say(f"{arm.name}, {size:,} items, seed {seed}")
-                order = block_order(len(items), len(items), seed)[:size]
-                some = [items[number] for number in order]
-                file.parent.mkdir(parents=True, exist_ok=True)
-                found = _run(load(), some, monitor, plan, arm, seed, **memory, progress=progress)
-                write_json(file, found)
-                # A trainer and its callbacks hold each other, and the model with them.
-                gc.collect()
-            kept = json.loads(file.read_text(encoding="utf-8"))
-            cells.append(Cell(arm.name, size, seed, **kept))
-    return cells
+    all_places = dict.fromkeys((seed, size) for seed in seeds for size in sizes)
+    grids = {arm: list(all_places) if arm.objectives else [(0, 0)] for arm in arms}
+    places = dict.fromkeys(place for grid in grids.values() for place in grid)
+    for seed, size in sorted(places):
+        for arm in (arm for arm in arms if (seed, size) in grids[arm]):
+            file = _file(out, arm, size, seed)
+            if file.exists():
+                continue
+            say(f"{arm.name}, {size:,} items, seed {seed}")
+            order = block_order(len(items), len(items), seed)[:size]
+            some = [items[number] for number in order]
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_json(file, _run(load(), some, monitor, plan, arm, seed, **memory, progress=progress))
+            # A trainer and its callbacks hold each other, and the model with them.
+            gc.collect()
+    return [
+        Cell(arm.name, size, seed, **json.loads(_file(out, arm, size, seed).read_text(encoding="utf-8")))
+        for arm, grid in grids.items()
+        for seed, size in sorted(grid, key=lambda place: (place[1], place[0]))
+    ]
+
+
+def _file(out: Path, arm: Arm, size: int, seed: int) -> Path:
+    """Return where an outcome is kept."""
+    return out / "cells" / f"{arm.name.replace('@', '-at-')}-{size}-{seed}.json"
 
 
 def _run(

@@ -14,6 +14,8 @@ from lingraft.reports.intervals import Estimate
 
 LONG_WORD = 30
 """Letters of a word that a column need not be as wide as."""
+PROSE = 60
+"""Letters of a cell that wants a column of some width, so that a narrow page does not make a tower of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +149,8 @@ def _row(table: Table, row: Sequence[Cell], numeric: Sequence[bool], best: bool)
         text = cell_html(value, table.digits)
         shown = f"<strong>{text}</strong>" if best and place == table.best else text
         look = ' class="number"' if numeric[place] else ""
+        if isinstance(value, str) and len(value) > PROSE:
+            look = ' class="prose"'
         # A path or a digest that no line would hold is cut anywhere.
         if isinstance(value, str) and max(map(len, value.split()), default=0) > LONG_WORD:
             look = ' class="long-word"'

@@ -42,6 +42,7 @@ th, td { text-align: left; padding: .35rem .9rem .35rem 0; border-bottom: 1px so
 thead th { border-bottom: 2px solid var(--line); }
 tbody th { font-weight: 500; min-width: 8.5rem; }
 .long-word { overflow-wrap: anywhere; min-width: 13rem; }
+.prose { min-width: 10rem; }
 .number { text-align: right; }
 .number .interval { white-space: nowrap; display: inline-block; }
 thead th { vertical-align: bottom; min-width: 4.2rem; }
@@ -52,6 +53,7 @@ figcaption { color: var(--quiet); margin-top: .3rem; max-width: 46rem; }
 @media screen and (max-width: 40rem) {
   tbody th { min-width: 7.5rem; }
   .long-word { min-width: 10rem; }
+  .prose { min-width: 15rem; }
   /* Pictures keep letters of a readable size, and scroll by themselves. */
   .picture { overflow-x: auto; }
   .picture img { max-width: none; max-height: none; width: 34rem; }

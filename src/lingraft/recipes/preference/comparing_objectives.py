@@ -66,12 +66,17 @@ class CompareOptions:
     monitor: MonitorOptions = field(default_factory=MonitorOptions)
 
     def command(self) -> dict[str, Any]:
-        """Return what a run is known again by."""
+        """Return what a run is known again by: all but the grid, which may grow or shrink in one directory."""
         contents = {f"{CONTENT_OF}{name}": sha256_of(getattr(self, name)) for name in ("pairs", "held_out")}
         if Path(self.template).is_file():
             contents[f"{CONTENT_OF}template"] = sha256_of(Path(self.template))
         given = {**asdict(self), "pairs": str(self.pairs), "held_out": str(self.held_out)}
-        return {"verb": "clo compare", **given, **contents}
+        settled = {name: value for name, value in given.items() if name not in self.grid()}
+        return {"verb": "clo compare", **settled, **contents}
+
+    def grid(self) -> dict[str, Any]:
+        """Return which trainings the tables hold."""
+        return {"arms": list(self.arms), "sizes": list(self.sizes), "seeds": self.seeds}
 
 
 def run_comparison_of_objectives(
@@ -85,7 +90,7 @@ def run_comparison_of_objectives(
     accept_terms: bool = False,
     say: Callable[[str], None] = lambda _: None,
 ) -> RunResult:
-    """Train, measure and write; finished trainings are kept, so a killed run continues.
+    """Train, measure and write; finished trainings are kept, so a killed run continues, and a larger grid adds to it.
 
     Args:
         options: What to compare.
@@ -109,7 +114,9 @@ def run_comparison_of_objectives(
     identifier = find_identifier(language, COMMON_LANGUAGES) if options.monitor.fidelity_prompts else None
     command = options.command()
     if find_run(out, command) and (out / "result.json").exists():
-        return read_result(out)
+        finished = read_result(out)
+        if finished.metrics.get("grid") == options.grid():
+            return finished
 
     def load() -> LoadedModel:
         return load_model(
@@ -161,6 +168,7 @@ def _write(
         kind="clo compare",
         metrics={
             "target_language": monitor.language,
+            "grid": options.grid(),
             "arms": [_as_json(line) for line in lines],
             "differences": _differences(cells, monitor),
         },
