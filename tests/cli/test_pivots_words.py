@@ -249,7 +249,7 @@ def test_a_killed_run_continues(world, monkeypatch, verb):
     recipe = {"score": "word_scoring", "trace": "word_tracing"}[verb]
     more = ["--draws", "1"] if verb == "score" else ["--grids", "0"]
     program = (
-        f"import lingraft.recipes.{recipe} as recipe, os, signal\n"
+        f"import lingraft.recipes.pivots.{recipe} as recipe, os, signal\n"
         "recipe.PART_WORDS = 3\n"
         "from lingraft.pivots import partials\n"
         "save = partials.save_file\n"
@@ -264,7 +264,7 @@ def test_a_killed_run_continues(world, monkeypatch, verb):
     parts = sorted(Path("out/parts").glob("*.safetensors"))
     assert len(parts) == 2 and not Path("out/result.json").exists()
     kept = [path.stat().st_mtime_ns for path in parts]
-    monkeypatch.setattr(importlib.import_module(f"lingraft.recipes.{recipe}"), "PART_WORDS", 3)
+    monkeypatch.setattr(importlib.import_module(f"lingraft.recipes.pivots.{recipe}"), "PART_WORDS", 3)
     assert main(run(verb, *more)) == 0 and main(run(verb, *more, out="whole")) == 0
     assert [path.stat().st_mtime_ns for path in parts] == kept
     assert not list(Path("out/parts").glob(".*"))
