@@ -82,6 +82,12 @@ def pretraining_sections(out: Path, result: RunResult) -> list[Section]:
     return sections
 
 
+def _short(reference: str) -> str:
+    """Return a model's name as a sentence can hold it: of a whole path the end."""
+    path = Path(reference)
+    return "/".join(path.parts[-2:]) if path.is_absolute() else reference
+
+
 def summary_lines(result: RunResult) -> list[str]:
     """Say in a few sentences what came out.
 
@@ -98,7 +104,7 @@ def summary_lines(result: RunResult) -> list[str]:
     ]
     equal = metrics["equal_compute_with"]
     if equal is not None:
-        lines.append(f"That is the compute of {equal['steps']:,} steps on {equal['model']}.")
+        lines.append(f"That is the compute of {equal['steps']:,} steps on {_short(equal['model'])}.")
     loss = metrics["loss"]
     lines.append(f"Loss {loss['first']:.3f} -> {loss['mean of the last tenth']:.3f} nats a token.")
     for side, name in SIDES.items():
