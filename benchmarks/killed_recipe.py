@@ -4,7 +4,8 @@
 
 The uninterrupted run is made first in --whole, or taken from there. Then --out is started again and again; each
 start is ended by SIGKILL, at a random moment of a stage that is drawn at random. At last it is left
-alone, and every file of both is compared, byte by byte; of JSON files what is no time, place or process.
+alone, and every file of both is compared, byte by byte; of JSON files and tables what is no time, place or process.
+Kills are written down beside --out, so that the same command goes on where it was stopped.
 """
 
 import argparse
@@ -13,6 +14,7 @@ import json
 import os
 import random
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -20,8 +22,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-TIMES = {"seconds", "finished", "training_seconds", "command", "wall_seconds"}
-"""Keys that tell when, where and how fast, not what."""
+TIMES = {"seconds", "finished", "training_seconds", "command", "wall_seconds", "identity", "partial"}
+"""Keys that tell when, where and how fast, not what. Counts of a file are kept under a name made from its path and its
+time of change (`identity`, `partial`): they are compared by what they hold."""
 SKIPPED = {
     ".lock",
     "report.html",
@@ -92,19 +95,37 @@ def fingerprints(out: Path) -> Iterator[tuple[str, str]]:
     for file in sorted(out.rglob("*")):
         if not file.is_file() or file.name in SKIPPED:
             continue
-        data = file.read_bytes()
-        if file.suffix == ".json":
-            text = json.dumps(without_times(json.loads(data)), sort_keys=True, ensure_ascii=False)
-            data = text.replace(f"{out}/", "OUT/").encode()
-        if file.name == "steps.parquet":
-            data = json.dumps(without_times(rows_of(file))).encode()
-        yield file.relative_to(out).as_posix(), hashlib.sha256(data).hexdigest()
+        yield fingerprint(file, out)
 
 
-def rows_of(file: Path) -> list[dict[str, Any]]:
+def fingerprint(file: Path, out: Path) -> tuple[str, str]:
+    """Return a file's name below its run, and a digest of what it holds."""
+    data, name = file.read_bytes(), file.relative_to(out).as_posix()
+    if file.suffix == ".json":
+        text = json.dumps(without_times(json.loads(data)), sort_keys=True, ensure_ascii=False)
+        data = text.replace(f"{out}/", "OUT/").encode()
+    elif file.suffix == ".parquet":
+        data = table_of(file)
+    elif file.parent.name == "partials":
+        (length,) = struct.unpack("<Q", data[:8])
+        tensors = {key: one for key, one in json.loads(data[8 : 8 + length]).items() if key != "__metadata__"}
+        data = json.dumps(tensors, sort_keys=True).encode() + data[8 + length :]
+        name = f"{file.relative_to(out).parent.as_posix()}/{hashlib.sha256(data).hexdigest()[:24]}"
+    return name, hashlib.sha256(data).hexdigest()
+
+
+def table_of(file: Path) -> bytes:
+    """Return a table's names, types and rows, and what is written at its head."""
     import pyarrow.parquet as pq
 
-    return pq.read_table(file).to_pylist()
+    table = pq.read_table(file)
+    head = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
+    kept = {
+        "head": head,
+        "types": {one.name: str(one.type) for one in table.schema},
+        "rows": table.to_pylist(),
+    }
+    return json.dumps(without_times(kept), ensure_ascii=False, default=str).encode()
 
 
 def page(
@@ -156,15 +177,21 @@ def main() -> None:
     # before the next checkpoint do not add up.
     generator = random.Random(arguments.seed)
     drawn = sorted(generator.choices(range(len(stages)), k=arguments.kills))
+    written = arguments.out.with_suffix(".kills.json")
     moments: list[tuple[float, str]] = []
-    for number in drawn:
+    if written.exists():
+        moments = [(seconds, place) for seconds, place in json.loads(written.read_text(encoding="utf-8"))]
+    for place_of_kill, number in enumerate(drawn):
         seconds = generator.uniform(0, min(arguments.longest, stages[number]["seconds"]))
+        if place_of_kill < len(moments):
+            continue
         # The first of those from there on that is not finished already.
         kill = ([stage["name"] for stage in stages[number:]], seconds)
         done, place = run(arguments.recipe, arguments.out, more, logs, kill)
         if done:
             break
         moments.append((seconds, place))
+        written.write_text(json.dumps(moments), encoding="utf-8")
         print(f"killed {seconds:.1f} s into a stage: {place}", flush=True)
     run(arguments.recipe, arguments.out, more, logs)
     one, two = (dict(fingerprints(place)) for place in (arguments.whole, arguments.out))
