@@ -9,7 +9,7 @@ from functools import partial
 import pytest
 
 from lingraft.errors import ConfigError
-from lingraft.workers import run_tasks
+from lingraft.workers import run_tasks, shared_cluster
 
 
 def start(folder, number):
@@ -65,6 +65,26 @@ def test_a_cluster_with_room_for_fewer_workers_does_all_tasks(tmp_path):
     finally:
         ray.shutdown()
     assert names(tmp_path) == sorted("ñabcd")
+
+
+@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="no ray")
+def test_calls_share_a_cluster_until_one_wants_more_room(tmp_path, monkeypatch):
+    import ray
+
+    started = []
+    init = ray.init
+    monkeypatch.setattr(ray, "init", lambda **options: (started.append(options["num_cpus"]), init(**options)))
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+    with shared_cluster():
+        for workers, tasks in ((1, ["ñ"]), (1, ["a", "b"]), (2, ["c", "d", "e"]), (1, ["f"])):
+            run_tasks(partial(start, tmp_path), tasks, workers=workers, ray_address="local")
+        with pytest.raises(ConfigError, match="task größe"):
+            run_tasks(partial(start, tmp_path), ["wrong"], ray_address="local")
+        run_tasks(partial(start, tmp_path), ["g"], ray_address="local")
+        assert ray.is_initialized()
+    assert not ray.is_initialized()
+    assert started == [1, 2], "once, and once more where two workers had no room"
+    assert names(tmp_path) == sorted("ñabcdefg")
 
 
 def test_no_tasks_start_no_worker(tmp_path):

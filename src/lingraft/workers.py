@@ -20,6 +20,9 @@ Start = Callable[[int], Callable[[Any], object]]
 """Given the worker's number, loads what it needs, and returns what does one task. It must be picklable."""
 
 _work: Callable[[Any], object] | None = None
+_sharing = False
+_room: int | None = None
+"""Processors of the Ray cluster that this module started (0: it joined one); None where it is in none."""
 
 
 def run_tasks(
@@ -129,6 +132,53 @@ def require_cluster(address: str) -> None:
         ) from error
 
 
+@contextlib.contextmanager
+def shared_cluster() -> Iterator[None]:
+    """Let all calls of `run_tasks` in the block use the Ray cluster that the first of them starts or joins.
+
+    Starting one takes seconds, and a recipe has many such calls. Without Ray nothing happens.
+    """
+    global _sharing  # noqa: PLW0603
+    outer, _sharing = _sharing, True
+    try:
+        yield
+    finally:
+        _sharing = outer
+        if not outer:
+            _leave_cluster()
+
+
+def _join_cluster(ray: Any, address: str, workers: int) -> None:
+    """Start or join a cluster, unless this process is in one that has room."""
+    global _room  # noqa: PLW0603
+    # A cluster of our own has room for as many workers as are asked for, as processes have.
+    room = max(workers, os.cpu_count() or 1) if address == "local" else None
+    if _room is not None and room is not None and room > _room:
+        _leave_cluster()
+    if ray.is_initialized():
+        return
+    require_cluster(address)
+    try:
+        ray.init(address=address, num_cpus=room, log_to_driver=False, configure_logging=False)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise ConfigError(
+            f"--ray {address}: {str(error).splitlines()[0]}",
+            "a running cluster, or local",
+            "start one with `ray start --head`, or give its address",
+        ) from error
+    _room = room or 0
+
+
+def _leave_cluster() -> None:
+    """Leave the cluster that this module started or joined; one that the caller is in stays."""
+    global _room  # noqa: PLW0603
+    if _room is not None:
+        import ray
+
+        ray.shutdown()
+        _room = None
+
+
 def _on_ray(
     start: Start, tasks: Sequence[Any], workers: int, address: str, accelerators: float
 ) -> Iterator[object]:
@@ -136,24 +186,7 @@ def _on_ray(
         import ray
     except ImportError as error:
         raise MissingExtraError("ray", "scale", "workers on a Ray cluster") from error
-    ours = not ray.is_initialized()
-    require_cluster(address)
-    # A cluster of our own has room for as many workers as are asked for, as processes have.
-    room = max(workers, os.cpu_count() or 1) if address == "local" else None
-    try:
-        ray.init(
-            address=address,
-            num_cpus=room,
-            ignore_reinit_error=True,
-            log_to_driver=False,
-            configure_logging=False,
-        )
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        raise ConfigError(
-            f"--ray {address}: {str(error).splitlines()[0]}",
-            "a running cluster, or local",
-            "start one with `ray start --head`, or give its address",
-        ) from error
+    _join_cluster(ray, address, workers)
 
     class Worker:
         def __init__(self, number: int) -> None:
@@ -169,9 +202,10 @@ def _on_ray(
                 self.work = start(self.number)
             return self.work(task)
 
+    actors: list[Any] = []
     try:
         remote: Any = ray.remote(num_cpus=1, num_gpus=accelerators)(Worker)
-        actors: list[Any] = [remote.remote(number) for number in range(workers)]
+        actors += [remote.remote(number) for number in range(workers)]
         # A task goes to an actor that lives: one that the cluster has no room for would keep it waiting for ever.
         owners: dict[Any, tuple[Any, bool]] = {actor.ready.remote(): (actor, False) for actor in actors}
         left, unfinished = list(reversed(tasks)), len(tasks)
@@ -194,5 +228,9 @@ def _on_ray(
             "run the same command again with fewer --workers; what is finished is kept",
         ) from error
     finally:
-        if ours:
-            ray.shutdown()
+        if _sharing:
+            # Their room is for the next call's.
+            for actor in actors:
+                ray.kill(actor)
+        else:
+            _leave_cluster()

@@ -17,6 +17,7 @@ from lingraft.recipes.running.store import Store
 from lingraft.recipes.showing.finished import RecipeRun
 from lingraft.recipes.stages.contract import StageContext
 from lingraft.reports.result import current_command
+from lingraft.workers import shared_cluster
 
 Say = Callable[[str], None]
 
@@ -56,7 +57,7 @@ def run_recipe(checked: CheckedRecipe, options: RunOptions, *, say: Say = lambda
     require_stage(checked, options.start_from)
     if options.device is not None:
         require_device(options.device)
-    with store.locked():
+    with store.locked(), shared_cluster():
         planned = forget_from(plan_stages(checked, store), store, options.start_from)
         estimate = estimate_run(checked, store.out, device=options.device)
         by_name: dict[str, PlannedStage] = {}
