@@ -13,7 +13,8 @@ from transformers import BertConfig, BertModel, MT5Config, MT5Model, T5Config, T
 from lingraft.errors import AssetError, ConfigError, LingraftError, ModelError, TokenizerError
 from lingraft.models import references
 from lingraft.models.checkpoints import fingerprint_weights
-from lingraft.models.loading import choose_device, load_donor, load_model, load_tokenizer
+from lingraft.models.devices import choose_device
+from lingraft.models.loading import load_donor, load_model, load_tokenizer
 from lingraft.models.saving import save_checkpoint
 
 

@@ -1,12 +1,15 @@
 """The recipes that come with Lingraft: valid without a network, with a header that says what a reader must know."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from lingraft.cli.app import main
-from lingraft.recipes.checking.builtins import BUILTIN, list_builtins, load_recipe
+from lingraft.recipes.checking.builtins import BUILTIN, list_builtins
+from lingraft.recipes.checking.loading import load_recipe
 from lingraft.recipes.checking.reference_page import reference_markdown
 from lingraft.recipes.diagnosing.recommendation import Recommendation
 
@@ -60,3 +63,20 @@ def test_validate_estimates_every_stage(capsys: pytest.CaptureFixture[str]) -> N
 def test_the_reference_in_docs_is_what_the_schema_says() -> None:
     page = Path(__file__).parents[2] / "docs" / "recipe-reference.md"
     assert page.read_text(encoding="utf-8") == reference_markdown()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "heavy"),
+    [
+        (["list"], {"torch", "numpy"}),
+        (["kinds", "preference"], {"transformers"}),
+        (["validate", "demo"], {"transformers.modeling_utils", "datasets", "pandas", "peft"}),
+    ],
+)
+def test_recipes_are_read_without_what_running_them_takes(arguments: list[str], heavy: set[str]) -> None:
+    program = (
+        f"import sys\nfrom lingraft.cli.app import main\nstatus = main(['recipes', *{arguments}])\n"
+        f"sys.exit(f'imported {{found}}' if (found := {heavy} & set(sys.modules)) else status)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

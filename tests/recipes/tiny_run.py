@@ -1,4 +1,4 @@
-"""Run as a script: a recipe of tiny stages, in a process that tests can kill. Prints where the report is."""
+"""Run as a script: a recipe of tiny stages, in a process that tests can kill. Prints what it does."""
 
 import sys
 from pathlib import Path
@@ -11,7 +11,7 @@ from lingraft.recipes.stages import kinds
 kinds.STAGES.clear()
 kinds.STAGES.update(KINDS)
 
-from lingraft.recipes.checking.builtins import load_recipe  # noqa: E402
+from lingraft.recipes.checking.loading import load_recipe  # noqa: E402
 from lingraft.recipes.running.run import RunOptions, run_recipe  # noqa: E402
 
 if __name__ == "__main__":
@@ -19,7 +19,7 @@ if __name__ == "__main__":
     start = rest.pop(0).removeprefix("--from=") if rest and rest[0].startswith("--from=") else None
     try:
         options = RunOptions(Path(out), device="cpu", start_from=start, command="repeat")
-        run_recipe(load_recipe(recipe, rest), options)
+        run_recipe(load_recipe(recipe, rest), options, say=lambda line: print(line, flush=True))
     except LingraftError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

@@ -72,7 +72,7 @@ def test_the_command_is_quoted_for_the_shell(monkeypatch):
         (None, "no .*result.json; expected the result of a run"),
         ("{", "cannot be read"),
         ("{}", "kind: Field required"),
-        ('{"kind": 1}', "expected a result of this version"),
+        ('{"kind": 1}', "expected one of this version"),
     ],
 )
 def test_a_bad_result_is_one_line(tmp_path, text, message):

@@ -17,7 +17,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from lingraft.errors import TrainingError
 from lingraft.training.causal import train_causal
-from lingraft.training.running import is_main_process
+from lingraft.training.processes import is_main_process
 
 
 def shard_on_cpu() -> None:

@@ -97,7 +97,7 @@ def pretrain(
         from lingraft.recipes.pretraining.options import PretrainingOptions
         from lingraft.recipes.pretraining.report import summary_lines
         from lingraft.recipes.pretraining.run import run_pretraining
-        from lingraft.training.running import is_main_process
+        from lingraft.training.processes import is_main_process
 
         options = PretrainingOptions(
             model=model,

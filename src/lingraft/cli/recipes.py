@@ -66,7 +66,7 @@ def copy(
 def validate(recipe: RecipeArgument, change: SetOption = None, json: JsonOption = False) -> None:
     """Check a recipe whole: keys, types, files, order; all faults at once, each with its line."""
     with prints_to_stderr():
-        from lingraft.recipes.checking.builtins import load_recipe
+        from lingraft.recipes.checking.loading import load_recipe
         from lingraft.recipes.running.estimates import estimate_lines, estimate_run
 
         checked = load_recipe(recipe, tuple(change or ()))

@@ -48,7 +48,7 @@ def run(
 ) -> None:
     """Run a recipe: adapt a model to a language, and report what helped."""
     with prints_to_stderr():
-        from lingraft.recipes.checking.builtins import load_recipe
+        from lingraft.recipes.checking.loading import load_recipe
 
         checked = load_recipe(recipe, tuple(change or ()))
         if dry_run:

@@ -3,11 +3,10 @@
 import math
 import weakref
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel
 
 from lingraft.errors import ArchitectureError, ModelError
 from lingraft.models.adapters import ADAPTERS, Adapter
@@ -15,10 +14,14 @@ from lingraft.models.modelmap import LayerMap, ModelMap
 from lingraft.models.reading import capture_with
 from lingraft.models.sites import Site
 
+if TYPE_CHECKING:
+    # Annotations alone need it, and it is slow to import.
+    from transformers import PreTrainedModel
+
 _RESOLVED: "weakref.WeakKeyDictionary[PreTrainedModel, ModelMap]" = weakref.WeakKeyDictionary()
 
 
-def resolve(model: PreTrainedModel) -> ModelMap:
+def resolve(model: "PreTrainedModel") -> ModelMap:
     """Return the model's hook points; the first call for a model runs it on three tokens to check them.
 
     Checked: every path leads to a module; each is called as the row says; the layer's input plus the two
@@ -49,7 +52,7 @@ def resolve(model: PreTrainedModel) -> ModelMap:
     return found
 
 
-def final_norm(model: PreTrainedModel) -> nn.Module:
+def final_norm(model: "PreTrainedModel") -> nn.Module:
     """Return the norm between the last layer and the head, for the logit lens.
 
     Args:
@@ -64,7 +67,7 @@ def final_norm(model: PreTrainedModel) -> nn.Module:
     return resolve(model).final_norm
 
 
-def head(model: PreTrainedModel) -> Callable[[torch.Tensor], torch.Tensor]:
+def head(model: "PreTrainedModel") -> Callable[[torch.Tensor], torch.Tensor]:
     """Return what turns normed states into logits, soft cap included, for the logit lens.
 
     Args:
@@ -79,7 +82,7 @@ def head(model: PreTrainedModel) -> Callable[[torch.Tensor], torch.Tensor]:
     return resolve(model).logits_of
 
 
-def attention_parameters(model: PreTrainedModel) -> dict[str, nn.Parameter]:
+def attention_parameters(model: "PreTrainedModel") -> dict[str, nn.Parameter]:
     """Return the parameters of all layers' attention projections (q, k, v, o; weights and biases) by name.
 
     Args:
@@ -100,7 +103,7 @@ def attention_parameters(model: PreTrainedModel) -> dict[str, nn.Parameter]:
     return {name: parameter for name, parameter in model.named_parameters() if id(parameter) in wanted}
 
 
-def _refuse(model: PreTrainedModel, what: str) -> ArchitectureError:
+def _refuse(model: "PreTrainedModel", what: str) -> ArchitectureError:
     return ArchitectureError(
         f"{type(model).__name__} ({model.config.model_type}): {what}",
         "the module layout that transformers 5 gives this architecture",
@@ -108,7 +111,7 @@ def _refuse(model: PreTrainedModel, what: str) -> ArchitectureError:
     )
 
 
-def _look_up(model: PreTrainedModel, adapter: Adapter) -> ModelMap:
+def _look_up(model: "PreTrainedModel", adapter: Adapter) -> ModelMap:
     """Follow every path of the row."""
 
     def module(root: nn.Module, path: str, where: str = "") -> nn.Module:
@@ -170,7 +173,7 @@ def _window(config: Any, index: int) -> int | None:
     return None if window is None else int(window)
 
 
-def _probe(model: PreTrainedModel, found: ModelMap) -> None:
+def _probe(model: "PreTrainedModel", found: ModelMap) -> None:
     """Run three tokens and compare what the hook points give with what they must add up to."""
     rows = int(model.config.get_text_config().vocab_size)
     tokens = torch.tensor([[i % rows for i in (3, 7, 11)]], device=next(found.embedding.parameters()).device)

@@ -9,7 +9,8 @@ from transformers import AutoModelForSeq2SeqLM
 
 from lingraft.errors import ModelError
 from lingraft.models.checkpoints import fingerprint_weights, read_config, snapshot_commit, tensor_entries
-from lingraft.models.loading import LoadedModel, choose_device, parse_dtype
+from lingraft.models.devices import choose_device
+from lingraft.models.loading import LoadedModel, parse_dtype
 from lingraft.models.opening import one_line, open_tokenizer
 from lingraft.models.references import resolve_reference
 

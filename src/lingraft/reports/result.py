@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -18,6 +18,7 @@ from lingraft import __version__
 from lingraft.errors import ConfigError
 from lingraft.files import write_json, write_text
 
+Document = TypeVar("Document", bound=BaseModel)
 RESULT_FILE, RECIPE_FILE = "result.json", "recipe.yaml"
 
 _LIBRARIES = ("torch", "transformers", "tokenizers", "safetensors", "numpy", "scipy", "pyarrow")
@@ -155,16 +156,33 @@ def read_result(directory: Path) -> RunResult:
     Raises:
         ConfigError: There is none, or it is no result of this version.
     """
-    path = directory / RESULT_FILE
     remedy = "give the directory of a finished run, or run it again"
+    return read_document(directory / RESULT_FILE, RunResult, "result of a run", remedy)
+
+
+def read_document(path: Path, kind: type[Document], what: str, remedy: str) -> Document:
+    """Read a JSON file that a run left; every fault of it is one line.
+
+    Args:
+        path: The file.
+        kind: What it holds.
+        what: That, in words: `result of a run`.
+        remedy: What to do where it cannot be read.
+
+    Returns:
+        What it holds.
+
+    Raises:
+        ConfigError: There is none, it cannot be read, or it is of another version.
+    """
     try:
-        return RunResult.model_validate(json.loads(path.read_text(encoding="utf-8")))
+        return kind.model_validate(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError as error:
-        raise ConfigError(f"no {path}", "the result of a run", remedy) from error
+        raise ConfigError(f"no {path}", f"the {what}", remedy) from error
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(f"{path}: {place}: {first['msg']}", "a result of this version", remedy) from error
+        raise ConfigError(f"{path}: {place}: {first['msg']}", "one of this version", remedy) from error
     except (ValueError, OSError) as error:
         raise ConfigError(f"{path} cannot be read ({error})", "a JSON object in UTF-8", remedy) from error
 

@@ -1,6 +1,5 @@
 """What every training does around its loop: Trainer's arguments, the run directory, the progress bar, dtypes."""
 
-import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -131,11 +130,6 @@ def open_training_directory(
             # Weights, and two moments of what learns, in float32; the newest checkpoint beside the one it replaces.
             sizes = [(p.numel(), p.requires_grad) for p in model.parameters()]
             require_free_space(directory, 2 * sum(size * (12 if learns else 4) for size, learns in sizes))
-
-
-def is_main_process() -> bool:
-    """Say whether this process writes results: the only one, or the first of those that accelerate launch started."""
-    return int(os.environ.get("RANK", "0")) == 0
 
 
 @contextmanager

@@ -3,18 +3,20 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
 
 from lingraft.errors import TransferError
 from lingraft.tokenizers.overlap import VocabularyMatch
 from lingraft.tokenizers.pieces import Piece
 from lingraft.tokenizers.splitting import split_pieces, split_without_itself
 from lingraft.vocabulary.neighbours import Neighbours
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 Matrix = Literal["input", "output", "bias"]
 """Which of the source's matrices a rule is applied to; a tied head has no "output" of its own."""
@@ -109,7 +111,7 @@ class TransferProblem:
 
     source_pieces: Sequence[Piece | None]
     target_pieces: Sequence[Piece | None]
-    source_tokenizer: PreTrainedTokenizerBase
+    source_tokenizer: "PreTrainedTokenizerBase"
     match: VocabularyMatch
     new_ids: NDArray[np.int64]
     source_input: Tensor

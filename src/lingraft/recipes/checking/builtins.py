@@ -7,8 +7,7 @@ from pathlib import Path
 
 from lingraft.errors import ConfigError, OutputError
 from lingraft.files import write_text
-from lingraft.recipes.checking.recipe import CheckedRecipe, check_recipe
-from lingraft.recipes.checking.yaml_lines import read_document, read_text
+from lingraft.recipes.checking.yaml_lines import read_text
 
 BUILTIN = Path(__file__).parents[1] / "builtin"
 
@@ -66,25 +65,6 @@ def find_recipe(reference: str) -> Path:
     names = ", ".join(recipe.name for recipe in list_builtins())
     found = f"{reference} is a directory" if path.is_dir() else f"no recipe {reference!r}"
     raise ConfigError(found, f"a YAML file, or one of {names}", "see `lingraft recipes list`")
-
-
-def load_recipe(reference: str, changes: Sequence[str] = ()) -> CheckedRecipe:
-    """Read and check a recipe.
-
-    Args:
-        reference: A path, or the name of a built-in recipe.
-        changes: `KEY=VALUE` in place of what it says.
-
-    Returns:
-        The recipe.
-
-    Raises:
-        ConfigError: There is no such recipe, or it has faults.
-    """
-    path = find_recipe(reference)
-    # A built-in one is known by its name, wherever it is installed.
-    name = path.name if path.parent == BUILTIN else str(path)
-    return check_recipe(read_document(path), name, changes)
 
 
 def copy_recipe(reference: str, to: Path) -> Path:

@@ -38,7 +38,9 @@ def length_faults(stages: Sequence[tuple[str, StageSettings, Filled]], model: st
 
 def _positions_of(reference: object, model: str, positions: dict[str, int | None]) -> int | None:
     """Return the positions of the model that a stage reads; what stages make of a model reads as far as it does."""
-    if not isinstance(reference, str) or reference == model:
+    if not isinstance(reference, str):
+        return None  # no model is read, or several are merged
+    if reference == model:
         return positions[""]
     output = StageOutput.parse(reference)
     return model_positions(reference) if output is None else positions.get(output.stage)

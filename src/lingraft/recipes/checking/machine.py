@@ -53,6 +53,6 @@ def require_device(device: str) -> None:
         ConfigError: It is not there.
     """
     # Here alone, as it loads torch: most recipes say `auto`.
-    from lingraft.models.loading import choose_device
+    from lingraft.models.devices import choose_device
 
     choose_device(device)

@@ -44,10 +44,10 @@ def model_facts(reference: str) -> ModelFacts | None:
         The size, or None.
     """
     directory = _directory(reference)
-    if directory is None:
+    config = None if directory is None else _config(directory)
+    if directory is None or config is None:
         return None
     try:
-        config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
         shapes = [entry for file in sorted(directory.glob("*.safetensors")) for entry in _tensors(file)]
     except (OSError, ValueError, struct.error):
         return None
@@ -75,11 +75,8 @@ def model_positions(reference: str) -> int | None:
         Tokens, or None.
     """
     directory = _directory(reference)
-    if directory is None:
-        return None
-    try:
-        config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    config = None if directory is None else _config(directory)
+    if config is None:
         return None
     inner = config.get("text_config", config)
     positions = inner.get("max_position_embeddings") or inner.get("n_positions")
@@ -101,6 +98,14 @@ def _directory(reference: str) -> Path | None:
     except HFValidationError:
         return None
     return Path(found).parent if isinstance(found, str) else None
+
+
+def _config(directory: Path) -> dict[str, Any] | None:
+    try:
+        config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return config if isinstance(config, dict) else None
 
 
 def _tensors(file: Path) -> Iterator[tuple[list[int], str]]:

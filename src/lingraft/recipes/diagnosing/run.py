@@ -6,7 +6,8 @@ from typing import Any
 
 from lingraft.errors import ArchitectureError, ConfigError, LingraftError, ModelError, OutputError
 from lingraft.files import find_run, open_run_directory
-from lingraft.models.loading import choose_device, load_model, load_tokenizer
+from lingraft.models.devices import choose_device
+from lingraft.models.loading import load_model, load_tokenizer
 from lingraft.recipes.diagnosing.inputs import (
     TASK_FILE,
     Material,

@@ -21,7 +21,7 @@ from lingraft.recipes.evaluating.fidelity_inputs import find_identifier
 from lingraft.recipes.preference.training_report import STEPS, write_preference_report
 from lingraft.reports.result import InputRevision, RunResult, collect_provenance, read_result, write_result
 from lingraft.tokenizers.chat import PromptFormat, prompt_format, read_template
-from lingraft.training.running import is_main_process
+from lingraft.training.processes import is_main_process
 
 Say = Callable[[str], None]
 

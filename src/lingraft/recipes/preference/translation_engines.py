@@ -199,7 +199,8 @@ def _seq2seq(reference: str, target_language: str, options: EngineOptions) -> Op
 
 def _ctranslate2(reference: str, target_language: str, options: EngineOptions) -> OpenedEngine:
     """Open a model that was converted for CTranslate2."""
-    from lingraft.models.loading import choose_device, load_tokenizer
+    from lingraft.models.devices import choose_device
+    from lingraft.models.loading import load_tokenizer
     from lingraft.models.seq2seq import stated_licence
     from lingraft.preference.engine_ctranslate2 import CTranslate2Engine, open_translator
     from lingraft.preference.engine_inputs import find_marks

@@ -20,7 +20,7 @@ from lingraft.progress import progress_task
 from lingraft.recipes.inputs import take_bytes
 from lingraft.reports.result import InputRevision
 from lingraft.training.packing import BLOCKS_AT_ONCE, block_order, pack_with_counts
-from lingraft.training.running import is_main_process
+from lingraft.training.processes import is_main_process
 
 BLOCKS, REJECTS = "blocks", "rejects.jsonl"
 """Directory of a run with the packed texts, and the end of the names of files with lines that hold no text."""

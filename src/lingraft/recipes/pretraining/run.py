@@ -28,7 +28,8 @@ from lingraft.recipes.pretraining.report import STEPS_FILE, write_pretraining_re
 from lingraft.reports.intervals import ratio_interval
 from lingraft.reports.result import InputRevision, RunResult, collect_provenance, read_result, write_result
 from lingraft.training.causal import TrainingResult, train_causal
-from lingraft.training.running import check_trackers, is_main_process
+from lingraft.training.processes import is_main_process
+from lingraft.training.running import check_trackers
 from lingraft.training.trainer import require_accelerate
 
 Say = Callable[[str], None]

@@ -179,7 +179,7 @@ def measured_speed(device: str, seconds: float = 0.3) -> tuple[str, float]:
     """
     import torch
 
-    from lingraft.models.loading import choose_device
+    from lingraft.models.devices import choose_device
 
     place = torch.device(choose_device(device))
     left, right = (torch.ones(1024, 1024, dtype=torch.bfloat16, device=place) for _ in range(2))

@@ -16,7 +16,7 @@ from lingraft.errors import ConfigError, LingraftError, MissingExtraError, Train
 from lingraft.files import write_json
 from lingraft.recipes.stages.contract import Scale, StageContext
 from lingraft.reports.result import RESULT_FILE, RunResult, read_result, write_result
-from lingraft.training.running import is_main_process
+from lingraft.training.processes import is_main_process
 
 JOB, FAILURE = ".job.json", ".failure.json"
 _NOISE = ("Traceback (most recent call last)", "torch.distributed.elastic", "E1", "W1", "[rank")

@@ -58,7 +58,8 @@ def run_recipe(checked: CheckedRecipe, options: RunOptions, *, say: Say = lambda
     if options.device is not None:
         require_device(options.device)
     with store.locked(), shared_cluster():
-        planned = forget_from(plan_stages(checked, store), store, options.start_from)
+        forget_from(plan_stages(checked, store), store, options.start_from)
+        planned = plan_stages(checked, store)
         estimate = estimate_run(checked, store.out, device=options.device)
         by_name: dict[str, PlannedStage] = {}
         settings: dict[str, Any] = {}

@@ -41,25 +41,24 @@ def started_from(planned: Sequence[PlannedStage], store: Store, name: str | None
     """
     if name is None or (store.out / FROM_FILE).exists():
         return list(planned)
-    place = [stage.stage.name for stage in planned].index(name)
+    place = _place(planned, name)
     return [*planned[:place], *(replace(stage, done=False) for stage in planned[place:])]
 
 
-def forget_from(planned: Sequence[PlannedStage], store: Store, name: str | None) -> list[PlannedStage]:
-    """Forget stages from one on, once for each `--from`.
+def forget_from(planned: Sequence[PlannedStage], store: Store, name: str | None) -> None:
+    """Delete what stages left from one on, half-finished ones too, once for each `--from`.
 
     Args:
         planned: The stages, in order.
         store: Where they are kept.
         name: The first to run again; None for none.
-
-    Returns:
-        The stages as they are then.
     """
-    again = started_from(planned, store, name)
-    if name is not None and not (store.out / FROM_FILE).exists():
-        for before, after in zip(planned, again, strict=True):
-            if before.done and not after.done:
-                store.forget(after.directory)
-        write_json(store.out / FROM_FILE, {"from": name})
-    return again
+    if name is None or (store.out / FROM_FILE).exists():
+        return
+    for stage in planned[_place(planned, name) :]:
+        store.forget(stage.directory)
+    write_json(store.out / FROM_FILE, {"from": name})
+
+
+def _place(planned: Sequence[PlannedStage], name: str) -> int:
+    return [stage.stage.name for stage in planned].index(name)

@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from lingraft.errors import ConfigError
 from lingraft.files import write_json
 from lingraft.reports.page import Section
-from lingraft.reports.result import RECIPE_FILE, Provenance, RunResult, read_result
+from lingraft.reports.result import RECIPE_FILE, Provenance, RunResult, read_document, read_result
 
 RUN_FILE = "run.json"
 REMEDY = "give the --out of a finished `lingraft run`"
@@ -186,16 +186,7 @@ def _read_file(directory: Path) -> _RunFile:
     if not directory.is_dir():
         found = f"{directory} is a file" if directory.exists() else f"no directory {directory}"
         raise ConfigError(found, "the run directory of a recipe", REMEDY)
-    try:
-        return _RunFile.model_validate(json.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError as error:
-        raise ConfigError(f"no {path}", "the run directory of a recipe", REMEDY) from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(f"{path}: {place}: {first['msg']}", "a run of this version", REMEDY) from error
-    except (ValueError, OSError) as error:
-        raise ConfigError(f"{path} cannot be read ({error})", "a JSON object in UTF-8", REMEDY) from error
+    return read_document(path, _RunFile, "run directory of a recipe", REMEDY)
 
 
 def _recipe_text(directory: Path) -> str:

@@ -7,8 +7,6 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from lingraft.recipes.diagnosing.options import PARTS, PATCHING, TRACE, WORDS, DiagnoseOptions
-from lingraft.recipes.diagnosing.report import diagnosis_sections, diagnosis_sentence
-from lingraft.recipes.diagnosing.run import run_diagnosis
 from lingraft.recipes.stages.adopting import adopt, opening, seed_of
 from lingraft.recipes.stages.contract import (
     NEWEST_MODEL,
@@ -80,6 +78,8 @@ class DiagnoseSettings(StageSettings):
 
 def run(settings: DiagnoseSettings, context: StageContext) -> RunResult:
     """Look at the model; see `StageKind.run`."""
+    from lingraft.recipes.diagnosing.run import run_diagnosis
+
     given = settings.model_dump(exclude={"use", "seed", "words", "prompts", "lexicon", "aligned"})
     # A recipe's data may hold several sources of words; the most definite one counts.
     lexicon = settings.lexicon if settings.words is None else None
@@ -107,6 +107,8 @@ def run(settings: DiagnoseSettings, context: StageContext) -> RunResult:
 
 def sections(settings: DiagnoseSettings, directory: Path, result: RunResult) -> Sequence[Section]:
     """Say what the look found, and which recipe it speaks for; see `StageKind.sections`."""
+    from lingraft.recipes.diagnosing.report import diagnosis_sections, diagnosis_sentence
+
     return [opening(diagnosis_sentence(result)), *diagnosis_sections(directory / LOOK, result)]
 
 

@@ -6,9 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from lingraft.recipes.evaluating.options import EvaluationOptions
 from lingraft.recipes.evaluating.report import SAMPLES_FILE, evaluation_sections
-from lingraft.recipes.evaluating.run import run_evaluation
 from lingraft.recipes.evaluating.summary import evaluation_lines
 from lingraft.recipes.stages.adopting import adopt, opening, seed_of
 from lingraft.recipes.stages.contract import Reference, StageContext, StageKind, StageSettings, accepted_by
@@ -75,6 +73,9 @@ class EvaluateSettings(StageSettings):
 
 def run(settings: EvaluateSettings, context: StageContext) -> RunResult:
     """Measure and compare; see `StageKind.run`."""
+    from lingraft.recipes.evaluating.options import EvaluationOptions
+    from lingraft.recipes.evaluating.run import run_evaluation
+
     given = settings.model_dump(exclude={"use", "seed", "models", "prompts", "words"})
     prompts, words = settings.prompts, settings.words
     found = run_evaluation(

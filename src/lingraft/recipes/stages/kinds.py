@@ -1,4 +1,7 @@
-"""Every kind of stage, by its name in a recipe."""
+"""Every kind of stage, by its name in a recipe.
+
+A stage's module imports its verb where it runs, so that a recipe is read and checked without any of them.
+"""
 
 from lingraft.recipes.stages import (
     diagnose,

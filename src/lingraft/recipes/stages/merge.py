@@ -6,8 +6,6 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from lingraft.recipes.merging.report import merge_lines, merge_sections, merge_summary
-from lingraft.recipes.merging.verbs import run_chat_vector, run_interpolation, run_layer_swap
 from lingraft.recipes.stages.adopting import adopt, opening
 from lingraft.recipes.stages.contract import Reference, StageContext, StageKind, StageSettings
 from lingraft.reports.page import Section
@@ -128,6 +126,8 @@ class MergeSettings(StageSettings):
 
 def run(settings: MergeSettings, context: StageContext) -> RunResult:
     """Merge; see `StageKind.run`."""
+    from lingraft.recipes.merging.verbs import run_chat_vector, run_interpolation, run_layer_swap
+
     names = (*INPUTS[settings.method], *NUMBERS[settings.method], "tokenizer_from")
     given: dict[str, Any] = {name: value for name in names if (value := getattr(settings, name)) is not None}
     given |= {
@@ -148,6 +148,8 @@ def run(settings: MergeSettings, context: StageContext) -> RunResult:
 
 def sections(settings: MergeSettings, directory: Path, result: RunResult) -> Sequence[Section]:
     """Show where every layer's weights come from; see `StageKind.sections`."""
+    from lingraft.recipes.merging.report import merge_lines, merge_sections, merge_summary
+
     text = f"Merged by {settings.method}, without training: {merge_lines(result)[0]}; {merge_summary(result)}"
     return [opening(text), *merge_sections(result)]
 

@@ -2,19 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from lingraft.errors import ConfigError
 from lingraft.patching.instances import write_instances
-from lingraft.patching.records import MAP_FILE
 from lingraft.patching.sites import PATCH_SITES, find_operator
 from lingraft.patching.tasks import TASKS, build_pairs
-from lingraft.recipes.patching.pair_choice import SAMPLES_CONTROL, kept_choice_sections, run_selection
-from lingraft.recipes.patching.sweep_options import SweepOptions
-from lingraft.recipes.patching.sweep_result import kept_sweep_sections
-from lingraft.recipes.patching.sweeping import run_sweep
 from lingraft.recipes.pivots.paired_words import word_instances
 from lingraft.recipes.stages.adopting import adopt, opening, seed_of
 from lingraft.recipes.stages.contract import (
@@ -27,6 +22,9 @@ from lingraft.recipes.stages.contract import (
 )
 from lingraft.reports.page import Section
 from lingraft.reports.result import RunResult
+
+if TYPE_CHECKING:
+    from lingraft.recipes.patching.sweep_options import SweepOptions
 
 PAIRS, SWEEP, CONTROL, CHOICE = "pairs.jsonl", "sweep", "control-", "choice"
 """What lies in the stage's directory: paired prompts, and run directories of the verbs."""
@@ -127,6 +125,10 @@ class PatchingSettings(StageSettings):
 
 def run(settings: PatchingSettings, context: StageContext) -> RunResult:
     """Sweep, sweep the controls, and choose; see `StageKind.run`."""
+    from lingraft.patching.records import MAP_FILE
+    from lingraft.recipes.patching.pair_choice import run_selection
+    from lingraft.recipes.patching.sweeping import run_sweep
+
     seed = seed_of(settings, context)
     pairs = _pairs(settings, context, seed)
     accuracy: Mapping[str, Any] = {}
@@ -209,7 +211,9 @@ def _pairs(settings: PatchingSettings, context: StageContext, seed: int) -> str:
 
 def _options(
     settings: PatchingSettings, context: StageContext, pairs: str, control: str, seed: int
-) -> SweepOptions:
+) -> "SweepOptions":
+    from lingraft.recipes.patching.sweep_options import SweepOptions
+
     same = (
         *("score", "operator", "donor_layers", "receiver_layers", "new_tokens", "mean_donors"),
         *("temperature", "chat_template", "limit", "dtype"),
@@ -237,6 +241,9 @@ def _controls(settings: PatchingSettings, out: Path) -> dict[str, Path]:
 
 def sections(settings: PatchingSettings, directory: Path, result: RunResult) -> Sequence[Section]:
     """Show the map cell by cell, and the choices beside their controls; see `StageKind.sections`."""
+    from lingraft.recipes.patching.pair_choice import kept_choice_sections
+    from lingraft.recipes.patching.sweep_result import kept_sweep_sections
+
     judged = (directory / CHOICE / "result.json").exists()
     found = kept_sweep_sections(directory / SWEEP, compared=judged and bool(settings.controls))
     if judged:
@@ -246,6 +253,8 @@ def sections(settings: PatchingSettings, directory: Path, result: RunResult) -> 
 
 def summary(result: RunResult) -> str:
     """Say in a sentence or two what the model knows and does not show."""
+    from lingraft.recipes.patching.pair_choice import SAMPLES_CONTROL
+
     metrics = result.metrics
     if "upper_bound" not in metrics:
         return "No right answers are known, so that the map shows only where answers change."

@@ -2,17 +2,13 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
 from lingraft.errors import ConfigError
 from lingraft.preference.losses import OBJECTIVES
-from lingraft.preference.monitor import MonitorOptions
-from lingraft.preference.plan import PreferencePlan
 from lingraft.preference.policies import POLICIES, LoraOptions, check_policy
-from lingraft.recipes.preference.training import PreferenceOptions, run_preference
-from lingraft.recipes.preference.training_report import kept_preference_sections, summary_lines
 from lingraft.recipes.stages.adopting import adopt, opening, seed_of
 from lingraft.recipes.stages.contract import (
     NEWEST_MODEL,
@@ -25,6 +21,9 @@ from lingraft.recipes.stages.contract import (
 from lingraft.reports.page import Section
 from lingraft.reports.result import RunResult, read_result
 from lingraft.tokenizers.chat import read_template
+
+if TYPE_CHECKING:
+    from lingraft.recipes.preference.training import PreferenceOptions
 
 TRAINING = "train"
 """The run directory of the training; its `model` is the stage's output."""
@@ -121,6 +120,8 @@ class PreferenceSettings(StageSettings):
 
 def run(settings: PreferenceSettings, context: StageContext) -> RunResult:
     """Train; see `StageKind.run`. All processes of `accelerate launch` may run it at once."""
+    from lingraft.recipes.preference.training import run_preference
+
     assert settings.model is not None
     assert settings.pairs is not None
     found = run_preference(
@@ -139,7 +140,11 @@ def run(settings: PreferenceSettings, context: StageContext) -> RunResult:
     return adopt("preference", found, files={name: f"{TRAINING}/{path}" for name, path in names.items()})
 
 
-def _options(settings: PreferenceSettings, seed: int) -> PreferenceOptions:
+def _options(settings: PreferenceSettings, seed: int) -> "PreferenceOptions":
+    from lingraft.preference.monitor import MonitorOptions
+    from lingraft.preference.plan import PreferencePlan
+    from lingraft.recipes.preference.training import PreferenceOptions
+
     same = (
         *("objective", "parameters", "steps", "batch_size", "learning_rate", "warmup_steps", "schedule"),
         *("weight_decay", "gradient_clip", "share", "beta", "precision"),
@@ -168,6 +173,8 @@ def _options(settings: PreferenceSettings, seed: int) -> PreferenceOptions:
 
 def sections(settings: PreferenceSettings, directory: Path, result: RunResult) -> Sequence[Section]:
     """Show both languages before and after, the way there, and answers; see `StageKind.sections`."""
+    from lingraft.recipes.preference.training_report import kept_preference_sections, summary_lines
+
     # The verb's own result has the times too.
     metrics = read_result(directory / TRAINING).metrics
     warnings = [] if metrics["evaluations"] else ["Nothing was measured: there were no held-out items."]

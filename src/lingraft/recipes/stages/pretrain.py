@@ -6,9 +6,6 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from lingraft.recipes.pretraining.options import PretrainingOptions
-from lingraft.recipes.pretraining.report import STEPS_FILE, pretraining_sections, summary_lines
-from lingraft.recipes.pretraining.run import run_pretraining
 from lingraft.recipes.stages.adopting import adopt, opening, seed_of
 from lingraft.recipes.stages.contract import NEWEST_MODEL, Reference, StageContext, StageKind, StageSettings
 from lingraft.reports.page import Section
@@ -98,6 +95,10 @@ class PretrainSettings(StageSettings):
 
 def run(settings: PretrainSettings, context: StageContext) -> RunResult:
     """Train; see `StageKind.run`. All processes of `accelerate launch` may run it at once."""
+    from lingraft.recipes.pretraining.options import PretrainingOptions
+    from lingraft.recipes.pretraining.report import STEPS_FILE
+    from lingraft.recipes.pretraining.run import run_pretraining
+
     others = {"use", "seed", "gradient_accumulation", "save_every", "track"}
     found = run_pretraining(
         PretrainingOptions(**settings.model_dump(exclude=others), seed=seed_of(settings, context)),
@@ -116,6 +117,8 @@ def run(settings: PretrainSettings, context: StageContext) -> RunResult:
 
 def sections(settings: PretrainSettings, directory: Path, result: RunResult) -> Sequence[Section]:
     """Show what the training did to the language and to English; see `StageKind.sections`."""
+    from lingraft.recipes.pretraining.report import pretraining_sections, summary_lines
+
     return [
         opening(" ".join(summary_lines(result))),
         *pretraining_sections(directory / TRAINING, result),

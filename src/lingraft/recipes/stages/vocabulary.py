@@ -16,11 +16,8 @@ from lingraft.recipes.stages.contract import (
     StageSettings,
     accepted_by,
 )
-from lingraft.recipes.vocabulary.transferring import run_transfer
 from lingraft.reports.page import Paragraph, Section, Table
 from lingraft.reports.result import RunResult
-from lingraft.vocabulary.initializers import find_initializer
-from lingraft.vocabulary.writing import PROVENANCE, kept_transfer_sections
 
 MODEL = "model"
 """Directory of the checkpoint, with its provenance and its own report."""
@@ -28,6 +25,8 @@ MODEL = "model"
 
 def _check_method(name: str) -> None:
     if name != "auto":
+        from lingraft.vocabulary.initializers import find_initializer
+
         find_initializer(name)
 
 
@@ -114,6 +113,9 @@ class VocabularySettings(StageSettings):
 
 def run(settings: VocabularySettings, context: StageContext) -> RunResult:
     """Transfer the vocabulary; see `StageKind.run`."""
+    from lingraft.recipes.vocabulary.transferring import run_transfer
+    from lingraft.vocabulary.writing import PROVENANCE
+
     given = settings.model_dump(exclude={"use"})
     options = {
         **given,
@@ -133,6 +135,8 @@ def run(settings: VocabularySettings, context: StageContext) -> RunResult:
 
 def sections(settings: VocabularySettings, directory: Path, result: RunResult) -> Sequence[Section]:
     """Say what the new vocabulary is and where its rows come from; see `StageKind.sections`."""
+    from lingraft.vocabulary.writing import kept_transfer_sections
+
     inspection = result.metrics["inspection"]
     return [
         opening(summary(settings, result), warnings=inspection["warnings"]),
