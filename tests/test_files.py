@@ -196,6 +196,24 @@ class TestRunDirectory:
         assert open_run_directory(tmp_path, self.command) is False
         assert listing(tmp_path) == [RUN_MARKER]
 
+    def test_what_a_killed_process_left_below_is_removed(self, tmp_path):
+        open_run_directory(tmp_path / "run", self.command)
+        before = listing(tmp_path / "run")
+        run_and_kill(
+            f"""
+            from pathlib import Path
+            from lingraft.files import replacing, replacing_directory
+            place = Path({str(tmp_path / "run" / "model" / "deeper")!r})
+            with replacing(place / "steps.txt"), replacing_directory(place / "data"):
+                print("ready", flush=True)
+                time.sleep(60)
+            """
+        )
+        deeper = tmp_path / "run" / "model" / "deeper"
+        assert len(listing(deeper)) == 2
+        assert open_run_directory(tmp_path / "run", self.command)
+        assert listing(deeper) == [] and before == [RUN_MARKER]
+
     def test_leftovers_of_the_living_stay(self, tmp_path):
         with replacing(tmp_path / "a.txt") as temporary:
             remove_leftovers(tmp_path)

@@ -138,24 +138,31 @@ def _part_of(path: Path) -> Path:
 
 
 def remove_leftovers(directory: Path, *, of: str | None = None) -> None:
-    """Delete the temporary files and directories in `directory` whose makers were killed.
+    """Delete the temporary files and directories in `directory` and below whose makers were killed.
 
     Those of processes that still run, or that ran on another machine, are left alone.
 
     Args:
-        directory: Where to look; not below it.
-        of: Only those that were to become the file or directory of this name, and what was nested in them.
+        directory: Where to look.
+        of: Only those that were to become the file or directory of this name, and what was nested in them; not
+            below `directory`.
     """
-    for item in directory.glob(".*.part"):
-        if of is not None and not item.name.lstrip(".").startswith(of.lstrip(".") + "."):
-            continue
-        match = re.search(r"\.([^/]*)-(\d+)\.[^.]*\.part$", item.name)
-        if match is None or not match[1].endswith(platform.node()) or _is_alive(int(match[2])):
-            continue
-        if item.is_dir() and not item.is_symlink():
-            shutil.rmtree(item, ignore_errors=True)
-        else:
-            item.unlink(missing_ok=True)
+    for place, folders, files in os.walk(directory):
+        found = [name for name in (*folders, *files) if _is_leftover(name, of)]
+        for item in (Path(place, name) for name in found):
+            if item.is_dir() and not item.is_symlink():
+                shutil.rmtree(item, ignore_errors=True)
+            else:
+                item.unlink(missing_ok=True)
+        if of is not None:
+            return
+
+
+def _is_leftover(name: str, of: str | None) -> bool:
+    match = re.fullmatch(r"\.(.*)-(\d+)\.[^.]*\.part", name)
+    if match is None or (of is not None and not name.lstrip(".").startswith(of.lstrip(".") + ".")):
+        return False
+    return match[1].endswith(platform.node()) and not _is_alive(int(match[2]))
 
 
 def _is_alive(process: int) -> bool:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import platform
 import random
 import re
 import signal
@@ -173,6 +174,18 @@ def test_a_killed_run_ends_as_an_uninterrupted_one(place: Path, moments: list[st
     run(place, out="whole")
     for moment in moments:
         run_and_kill(place, moment)
+    assert not run(place)[1]
+    assert contents(place / "run") == contents(place / "whole")
+
+
+def test_what_was_being_written_when_a_stage_was_killed_does_not_stay(place: Path) -> None:
+    run(place, out="whole")
+    run_and_kill(place, "pretrain:1")
+    with subprocess.Popen([sys.executable, "-c", ""]) as gone:
+        pass
+    (half,) = (place / "run" / "stages").glob("pretrain-*")
+    written = half / "model" / f".steps.txt.{platform.node()}-{gone.pid}.0a1b2c3d.part"
+    written.write_text("hal", encoding="utf-8")
     assert not run(place)[1]
     assert contents(place / "run") == contents(place / "whole")
 

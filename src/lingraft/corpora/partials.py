@@ -20,7 +20,7 @@ from lingraft.corpora.reading import MAXIMUM_BAD_LINES
 from lingraft.corpora.rejects import KEPT_CHARACTERS, Rejects
 from lingraft.corpora.shards import Shard, plan_shards, require_unchanged
 from lingraft.errors import CorpusError
-from lingraft.files import open_run_directory, remove_leftovers, replacing, write_json
+from lingraft.files import open_run_directory, replacing, write_json
 
 PARTIALS, MANIFEST, REJECTS = "partials", "manifest.json", "rejects.jsonl"
 
@@ -78,7 +78,6 @@ def open_pass(
     shards = plan_shards(paths, shard_bytes=shard_bytes)
     open_run_directory(out, {"paths": [str(path) for path in paths], **command})
     (out / PARTIALS).mkdir(exist_ok=True)
-    remove_leftovers(out / PARTIALS)
     _keep_manifest(out, shards)
     return shards, [shard for shard in shards if not partial_file(out, shard).exists()]
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
-from lingraft.files import remove_leftovers, replacing
+from lingraft.files import replacing
 from lingraft.pivots.scoring import WordScores
 from lingraft.pivots.tracing import Traces
 from lingraft.pivots.wordtask import WordItem
@@ -47,7 +47,6 @@ def in_parts(directory: Path, count: int, size: int, work: Callable[[int, int], 
     Raises:
         OutputError: The disk is full, or the directory cannot be written.
     """
-    remove_leftovers(directory / PARTS)
     parts = []
     for begin in range(0, count, size):
         path = directory / PARTS / f"{begin:08d}.safetensors"

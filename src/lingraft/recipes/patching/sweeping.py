@@ -11,14 +11,14 @@ from typing import Any
 import torch
 
 from lingraft.contents import with_contents
-from lingraft.files import find_run, open_run_directory, remove_leftovers, sha256_of
+from lingraft.files import find_run, open_run_directory, sha256_of
 from lingraft.models.architecture import resolve
 from lingraft.models.loading import LoadedModel
 from lingraft.patching.instances import Instance
 from lingraft.patching.parsing import find_judge
 from lingraft.patching.plan import SweepCost, plan_sweep
 from lingraft.patching.prompts import Prompt
-from lingraft.patching.records import INSTANCES, finished_instances, merge_instances, write_instance
+from lingraft.patching.records import finished_instances, merge_instances, write_instance
 from lingraft.patching.sweep import instance_pairs, sweep_instance
 from lingraft.recipes.patching.sweep_inputs import encode_pairs, load_for, memory_budget, read_pairs
 from lingraft.recipes.patching.sweep_options import Shard, SweepOptions
@@ -127,7 +127,6 @@ def run_sweep(
     ready = prepare_sweep(options, device=device, memory_mib=memory_mib)
     # Only now: bad input must not leave a directory that the corrected command would find taken.
     open_run_directory(out, command)
-    remove_leftovers(out / INSTANCES)
     total, mine, cost = len(ready.instances), shard or Shard(), ready.cost
     done = set(finished_instances(out, total))
     tasks = [n for n in range(total) if n % mine.of == mine.number - 1 and n not in done]

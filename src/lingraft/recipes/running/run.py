@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lingraft.files import remove_leftovers
 from lingraft.recipes.checking.machine import require_device
 from lingraft.recipes.checking.recipe import CheckedRecipe
 from lingraft.recipes.running.estimates import StageEstimate, duration, estimate_run
@@ -103,6 +104,7 @@ def _run_stage(
     started = time.monotonic()
     context = stage_context(checked, planned, options, lambda line: say(f"{head}: {line}"))
     planned.directory.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(planned.directory)
     kind = planned.stage.kind
     if kind.trains and context.scale.processes > 1:
         result = run_in_processes(planned.stage.kind_name, settings, context)
