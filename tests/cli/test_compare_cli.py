@@ -84,6 +84,26 @@ def test_a_comparison_without_its_result_continues(world, capsys):
     assert (world / "out/report.html").exists()
 
 
+def test_a_larger_grid_adds_to_a_smaller_one(world, capsys):
+    assert compare(methods="mean") == 0
+    first = {path: path.stat().st_mtime_ns for path in (world / "out/probes").iterdir()}
+    assert compare("--seeds", "2") == 0
+    files = list((world / "out/probes").iterdir())
+    assert len(first) == 2 and len(files) == 6
+    assert all(path.stat().st_mtime_ns == moment for path, moment in first.items())
+    grown = json.loads((world / "out/result.json").read_text(encoding="utf-8"))
+    assert compare("--seeds", "2", out="alone") == 0
+    alone = json.loads((world / "alone/result.json").read_text(encoding="utf-8"))
+    assert grown["metrics"] == alone["metrics"] and grown["seeds"] == {"seeds": 2}
+    assert compare(methods="mean") == 0
+    shrunk = json.loads((world / "out/result.json").read_text(encoding="utf-8"))
+    assert shrunk["metrics"].keys() == {"replace/mean", "replace/unchanged"} and shrunk["seeds"] == {
+        "seeds": 1
+    }
+    assert compare("--block-length", "8") == 2
+    assert "holds a run of another command (differs in: settings)" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("spoilt", "said"),
     [

@@ -10,6 +10,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausa
 
 from lingraft.errors import CorpusError, ModelError, TokenizerError
 from lingraft.evaluation.likelihood import bits_per_byte
+from lingraft.evaluation.windows import Window, batch_windows
 
 TEXTS = [
     "Kaixo mundua, zer moduz zaude gaur?",
@@ -234,3 +235,19 @@ def test_bad_input() -> None:
         model.get_input_embeddings().weight[tokenizer.encode("q", add_special_tokens=False)[0]] = float("nan")
     with pytest.raises(ModelError, match="document 1"):
         bits_per_byte(model, tokenizer, ["abc", "q and more"])
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_batches_hold_windows_of_like_length_and_little_padding(seed):
+    lengths = np.random.default_rng(seed).integers(2, 700, 200)
+    windows = [Window(n, np.zeros(length), np.zeros(length), 1) for n, length in enumerate(lengths)]
+    batches = list(batch_windows(windows, 4096, 1000))
+    assert sorted(window.document for batch in batches for window in batch) == list(range(200))
+    widths = [len(batch[0].inputs) for batch in batches]
+    assert widths == sorted(widths, reverse=True)
+    for batch, width in zip(batches, widths, strict=True):
+        assert len(batch) * width <= 4096
+        beyond = [place for place, window in enumerate(batch) if len(window.inputs) < 0.75 * width]
+        assert not beyond or beyond[0] * width < 512, "only to fill a small batch"
+    padded = sum(len(batch) * width for batch, width in zip(batches, widths, strict=True))
+    assert padded < 1.15 * lengths.sum()

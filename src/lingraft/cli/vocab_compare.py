@@ -37,7 +37,9 @@ def compare(
     held_out: Annotated[
         Path, typer.Option(help="Target-language text to score; must not resemble the corpus.")
     ],
-    out: Annotated[Path, typer.Option(help="Run directory: probes, table, report.")],
+    out: Annotated[
+        Path, typer.Option(help="Run directory: probes, table, report. More methods and seeds add to it.")
+    ],
     methods: Annotated[
         str, typer.Option(help="Methods with commas between.")
     ] = "salt,focus,subword-mean,fused",

@@ -17,6 +17,9 @@ DEFAULT_CONTEXT = 1024
 LOGITS_BYTES = 2**29
 """Bound on the float32 logits of one forward pass; more windows are put in another pass."""
 
+LIKE_LENGTH, FULL_TOKENS = 0.75, 512
+"""A batch takes no window shorter than this share of its longest once it has as many tokens: padding costs as much."""
+
 SOFTMAX_ROWS = 256
 """Positions whose log-softmax is computed at once, in float32."""
 
@@ -107,9 +110,12 @@ def batch_windows(windows: list[Window], most_tokens: int, vocabulary: int) -> I
     most = max(1, min(most_tokens, LOGITS_BYTES // (4 * vocabulary)))
     batch: list[Window] = []
     for window in sorted(windows, key=lambda item: (-len(item.inputs), item.document)):
-        if batch and (len(batch) + 1) * len(batch[0].inputs) > most:
-            yield batch
-            batch = []
+        if batch:
+            longest = len(batch[0].inputs)
+            unlike = len(window.inputs) < LIKE_LENGTH * longest and len(batch) * longest >= FULL_TOKENS
+            if unlike or (len(batch) + 1) * longest > most:
+                yield batch
+                batch = []
         batch.append(window)
     if batch:
         yield batch

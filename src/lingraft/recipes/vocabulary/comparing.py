@@ -22,7 +22,13 @@ from lingraft.reports.page import write_page
 from lingraft.reports.result import RunResult, collect_provenance, read_result, write_result
 from lingraft.tokenizers.adapting import adapt_tokenizer
 from lingraft.vocabulary.building import AuxiliaryOptions, build_problem
-from lingraft.vocabulary.compare import Contender, compare_methods, require_enough_text, summarise
+from lingraft.vocabulary.compare import (
+    UNCHANGED,
+    Contender,
+    compare_methods,
+    require_enough_text,
+    summarise,
+)
 from lingraft.vocabulary.comparison_report import (
     comparison_metrics,
     comparison_sections,
@@ -54,7 +60,8 @@ def run_comparison(
     Args:
         options: The verb's options: references, `methods`, `modes`, `seeds`, `held_out`, `english`, `held_out_bytes`,
             `auxiliary`, `lexicon`, `source_words`.
-        out: Run directory; finished probes in it are kept, so a killed run continues.
+        out: Run directory; finished probes in it are kept, so a killed run continues, and more methods and seeds add
+            to it.
         device: Where probes train.
         settings: The training of every probe.
         progress: Show bars.
@@ -68,9 +75,12 @@ def run_comparison(
     methods, modes = (list(dict.fromkeys(options[name])) for name in ("methods", "modes"))
     _check_names(methods, modes)
     _check_rates(settings)
-    command = with_contents({**options, "settings": asdict(settings)})
+    settled = {name: value for name, value in options.items() if name not in {"methods", "seeds"}}
+    command = with_contents({**settled, "settings": asdict(settings)})
     if find_run(out, command) and (out / "result.json").exists():
-        return read_result(out), (out / "table.md").read_text(encoding="utf-8").splitlines()
+        finished = read_result(out)
+        if _holds(finished, methods, modes, int(options["seeds"])):
+            return finished, (out / "table.md").read_text(encoding="utf-8").splitlines()
     held_out = _held_out(options)
     inputs = {mode: _load(options, mode, device) for mode in modes}
     first = inputs[modes[0]]
@@ -106,6 +116,12 @@ def run_comparison(
         provenance=collect_provenance(device=device),
     )
     return result, _write(out, result, runs, settings)
+
+
+def _holds(result: RunResult, methods: Sequence[str], modes: Sequence[str], seeds: int) -> bool:
+    """Say whether a finished run's tables have just these lines, over as many seeds."""
+    wanted = {f"{mode}/{method}" for mode in modes for method in (*methods, UNCHANGED)}
+    return result.metrics.keys() == wanted and result.seeds == {"seeds": seeds}
 
 
 def _write(out: Path, result: RunResult, runs: Sequence[ProbeRun], settings: ProbeSettings) -> list[str]:
