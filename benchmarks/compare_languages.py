@@ -2,11 +2,13 @@
 
     python benchmarks/compare_languages.py --out runs/evidence [--languages basque,german,swahili]
         [--swahili DIRECTORY] [--probe-steps 50,500] [--seeds 2] [--page docs/results/vocabulary_comparison.md]
+        [--kept docs/results/vocabulary_probes]
 
 Basque and German are LibreOffice Help, fetched through the asset catalogue (so is any other of its languages, by its
 code: settings are chosen on one that the page does not report); Swahili is a directory of parallel news
 with train.sw, test.sw and test.en, which this project does not carry. Every finished probe is kept, so the same command
-continues a killed run; --page is written anew after each language from whatever is finished.
+continues a killed run, and more methods or seeds add to it; --page is written anew after each language. --kept names a
+directory with the finished probes of each language in one file, to go on from and to write (see kept_results.py).
 """
 
 import argparse
@@ -22,6 +24,7 @@ from typing import Any
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import numpy as np
+from kept_results import pack, unpack
 
 from lingraft.assets.catalog import fetch_asset, find_asset
 from lingraft.recipes.vocabulary.comparing import run_comparison
@@ -149,7 +152,7 @@ def heading(arguments: argparse.Namespace) -> list[str]:
     shown = {
         name: value
         for name, value in vars(arguments).items()
-        if name not in {"out", "page", "swahili", "languages"} and value is not None
+        if name not in {"out", "page", "swahili", "languages", "kept"} and value is not None
     }
     flags = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in shown.items())
     tokens = arguments.batch_size * arguments.block_length
@@ -194,7 +197,12 @@ def compare(
         "trust_remote_code": False,
         "accept_terms": False,
     }
+    kept = None if arguments.kept is None else arguments.kept / f"{language}.jsonl"
+    if kept is not None and kept.exists():
+        unpack(kept, directory)
     result, tables = run_comparison(options, out=directory, device=arguments.device, settings=settings)
+    if kept is not None:
+        pack(directory, kept)
     print(json.dumps({"language": language, "finished": result.provenance.finished}), flush=True)
     return summary(language, directory, result.metrics, settings.steps[-1]), tables
 
@@ -219,6 +227,7 @@ def main() -> None:
     parser.add_argument("--precision", default="bfloat16")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--page", type=Path)
+    parser.add_argument("--kept", type=Path)
     arguments = parser.parse_args()
     settings = ProbeSettings(
         steps=tuple(int(step) for step in arguments.probe_steps.split(",")),

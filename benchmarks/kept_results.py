@@ -41,6 +41,8 @@ def unpack(kept: Path, directory: Path) -> int:
         file = directory / row["file"]
         if not file.resolve().is_relative_to(directory.resolve()):
             raise SystemExit(f"{kept}: {row['file']} is outside of {directory}")
+        if file.name == RUN_MARKER and file.exists() and json.loads(file.read_text("utf-8")) != row["holds"]:
+            raise SystemExit(f"{directory} holds a run of another command than {kept}: give another --out")
         if not file.exists():
             file.parent.mkdir(parents=True, exist_ok=True)
             write_json(file, row["holds"])

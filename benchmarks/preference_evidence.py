@@ -3,12 +3,14 @@
     python benchmarks/preference_evidence.py --out runs/preference --swahili DIRECTORY
         [--models smollm2-135m-instruct,gemma-3-270m] [--languages de,sw] [--sizes 400,1600,3200] [--seeds 3]
         [--maximum-characters 400] [--page docs/results/preference_evidence.md]
+        [--kept docs/results/preference_cells]
 
 English to German from LibreOffice Help (a heading and the text under it) and to Swahili from parallel news (a line and
 the next; DIRECTORY holds train.en and train.sw, which this project does not carry), made into paired items by
 `lingraft clo pairs`, compared by `lingraft clo compare`. Finished trainings are kept in --out: the same command
-continues a killed run, and other --arms, --sizes and --seeds add to what is there. A page named P.md gets a picture
-P.png.
+continues a killed run, and other --arms, --sizes and --seeds add to what is there. --kept names a directory with the
+finished trainings of each model and language in one file, to go on from and to write (see kept_results.py). A page
+named P.md gets a picture P.png.
 """
 
 import argparse
@@ -20,6 +22,8 @@ from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+from kept_results import pack, unpack
 
 from lingraft.cli.app import main as lingraft
 from lingraft.reports.drawing import draw_light
@@ -63,6 +67,9 @@ def compared(model: str, language: str, options: argparse.Namespace) -> dict[str
     """Compare the arms on one model and language; return the result's metrics."""
     items = make_items(language, options)
     place = options.out / f"{model}-{language}"
+    kept = None if options.kept is None else options.kept / f"{model}-{language}.jsonl"
+    if kept is not None and kept.exists():
+        unpack(kept, place)
     command(
         *("clo", "compare", "--model", model, "--accept-terms", "--template", TEMPLATES.get(model, "chat")),
         *("--pairs", items / "pairs.jsonl", "--held-out", items / "heldout.jsonl", "--out", place),
@@ -81,6 +88,8 @@ def compared(model: str, language: str, options: argparse.Namespace) -> dict[str
         ),
         *("--fidelity-prompts", options.fidelity_prompts, "--max-new-tokens", 32),
     )
+    if kept is not None:
+        pack(place, kept)
     found: dict[str, Any] = json.loads((place / "result.json").read_text(encoding="utf-8"))["metrics"]
     return found
 
@@ -210,6 +219,7 @@ def main() -> None:
     parser.add_argument("--fidelity-prompts", type=int, default=32)
     parser.add_argument("--maximum-characters", type=int, default=400)
     parser.add_argument("--page", type=Path)
+    parser.add_argument("--kept", type=Path)
     options = parser.parse_args()
     found = {}
     for model in options.models.split(","):
