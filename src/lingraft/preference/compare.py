@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lingraft.claims import shared_tasks
 from lingraft.errors import ConfigError
 from lingraft.files import write_json
 from lingraft.preference.items import PairedItem
@@ -105,6 +106,8 @@ def compare_objectives(
 ) -> list[Cell]:
     """Train every arm on every number of items with every seed; finished ones are kept, so a killed run continues.
 
+    Several processes that are given the same directory share the trainings.
+
     Seed by seed, small sizes first, so that a comparison that is cut short has all arms. A seed draws the items'
     order; a smaller number of items is the beginning of a larger one. Every arm of a seed has the same items in the
     same order, once.
@@ -133,18 +136,15 @@ def compare_objectives(
     all_places = dict.fromkeys((seed, size) for seed in seeds for size in sizes)
     grids = {arm: list(all_places) if arm.objectives else [(0, 0)] for arm in arms}
     places = dict.fromkeys(place for grid in grids.values() for place in grid)
-    for seed, size in sorted(places):
-        for arm in (arm for arm in arms if (seed, size) in grids[arm]):
-            file = _file(out, arm, size, seed)
-            if file.exists():
-                continue
-            say(f"{arm.name}, {size:,} items, seed {seed}")
-            order = block_order(len(items), len(items), seed)[:size]
-            some = [items[number] for number in order]
-            file.parent.mkdir(parents=True, exist_ok=True)
-            write_json(file, _run(load(), some, monitor, plan, arm, seed, **memory, progress=progress))
-            # A trainer and its callbacks hold each other, and the model with them.
-            gc.collect()
+    tasks = [(arm, size, seed) for seed, size in sorted(places) for arm in arms if (seed, size) in grids[arm]]
+    for arm, size, seed in shared_tasks(tasks, lambda task: _file(out, *task)):
+        say(f"{arm.name}, {size:,} items, seed {seed}")
+        order = block_order(len(items), len(items), seed)[:size]
+        some = [items[number] for number in order]
+        found = _run(load(), some, monitor, plan, arm, seed, **memory, progress=progress)
+        write_json(_file(out, arm, size, seed), found)
+        # A trainer and its callbacks hold each other, and the model with them.
+        gc.collect()
     return [
         Cell(arm.name, size, seed, **json.loads(_file(out, arm, size, seed).read_text(encoding="utf-8")))
         for arm, grid in grids.items()

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from lingraft.claims import shared_tasks
 from lingraft.errors import TransferError
 from lingraft.files import fingerprint, write_json
 from lingraft.models.embeddings import EmbeddingMatrices, read_embeddings, write_embeddings
@@ -81,7 +82,8 @@ def compare_methods(
 ) -> list[ProbeRun]:
     """Probe every method in every mode for every seed, and the unchanged model at equal compute.
 
-    Each finished probe is a file in `directory/probes`, so a killed comparison continues with the next one.
+    Each finished probe is a file in `directory/probes`, so a killed comparison continues with the next one, and several
+    processes share what is to be done.
 
     Args:
         model: The source model; not changed.
@@ -113,21 +115,35 @@ def compare_methods(
         for contender in [None, *contenders]
         for method in ([UNCHANGED] if contender is None else methods)
     ]
-    runs = []
-    for contender, method, seed in track(plan, description="probes") if progress else plan:
-        mode = UNCHANGED if contender is None else contender.mode
-        file = directory / "probes" / f"{mode}-{method.replace(':', '.')}-{seed}.json"
-        key = fingerprint({"settings": asdict(settings), "mode": mode, "method": method, "seed": seed})
-        if (earlier := _read_run(file, key)) is not None:
-            runs.append(earlier)
-            continue
+    probes = {(_mode(contender), method, seed): contender for contender, method, seed in plan}
+
+    def file_of(probe: tuple[str, str, int]) -> Path:
+        mode, method, seed = probe
+        return directory / "probes" / f"{mode}-{method.replace(':', '.')}-{seed}.json"
+
+    keys = {probe: _key(settings, *probe) for probe in probes}
+    for probe in probes:
+        if _read_run(file_of(probe), keys[probe]) is None:
+            file_of(probe).unlink(missing_ok=True)
+    missing = [probe for probe in probes if not file_of(probe).exists()]
+    mine = shared_tasks(missing, file_of)
+    for probe in track(mine, description="probes", total=len(missing)) if progress else mine:
+        contender, (_, method, seed) = probes[probe], probe
         if contender is None:
             run = _probe_unchanged(model, matrices, contenders, corpus, held_out, settings, seed)
         else:
             run = _probe_method(model, matrices, contender, method, corpus, held_out, settings, seed)
-        write_json(file, {"fingerprint": key, "run": run.as_json()})
-        runs.append(run)
-    return runs
+        write_json(file_of(probe), {"fingerprint": keys[probe], "run": run.as_json()})
+    runs = [_read_run(file_of(probe), keys[probe]) for probe in probes]
+    return [run for run in runs if run is not None]
+
+
+def _mode(contender: Contender | None) -> str:
+    return UNCHANGED if contender is None else contender.mode
+
+
+def _key(settings: ProbeSettings, mode: str, method: str, seed: int) -> str:
+    return fingerprint({"settings": asdict(settings), "mode": mode, "method": method, "seed": seed})
 
 
 def require_enough_text(
