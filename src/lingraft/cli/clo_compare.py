@@ -35,8 +35,8 @@ Examples:
 \b
 An arm is OBJECTIVE[+OBJECTIVE][@PARAMETERS]: clo, sft-both+dpo (two trainings, one after the other), clo@full.
 base, the model as it is, is always there. Every arm of a seed has the same items in the same order, once.
-Finished trainings are kept: the same command continues a killed run, and one with other --arms, --sizes
-or --seeds adds to it."""
+Finished trainings are kept: the same command continues a killed run, one with other --arms, --sizes or --seeds adds
+to it, and started in several shells at once it shares the trainings between them."""
 
 
 @app.command("compare", epilog=COMPARE_EPILOG)

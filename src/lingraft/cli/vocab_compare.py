@@ -27,7 +27,8 @@ Example:
     --modes replace,extend --probe-steps 50,500 --seeds 2 --out comparison
 
 \b
-Every probe is kept in --out as it finishes; the same command continues a killed comparison."""
+Every probe is kept in --out as it finishes: the same command continues a killed comparison, one with other --methods
+or --seeds adds to it, and started in several shells at once it shares the probes between them."""
 
 
 @app.command(epilog=COMPARE_EPILOG)
