@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +147,18 @@ def test_counted_and_named_but_not_stopped(place: Path, capsys: Any) -> None:
         json.loads(line) for line in Path("out/rejects.jsonl").read_text(encoding="utf-8").splitlines()
     ]
     assert [row["line"] for row in rejects] == [13, 14, 15]
+
+
+def test_a_training_that_drops_items_is_measured_at_its_last_step(place: Path, capsys: Any) -> None:
+    long = [replace(item, target_response=item.target_response * 40) for item in items(4, 20)]
+    write_items(Path("mixed.jsonl"), [*items(5), *long, *items(4, 30)])
+    options = ("--held-out", "held.jsonl", "--evaluations", "2", "--max-length", "120", "--json")
+    assert train(*options, pairs="mixed.jsonl") == 0
+    result = json.loads(capsys.readouterr().out)
+    dropped = {n: k for n, k in result["counts"]["items"].items() if "answer of more than" in n}
+    assert sum(dropped.values()) == 4 and result["counts"]["items"]["trained on"] == 9
+    assert result["metrics"]["steps"] == 2, "of 13 items 9 are left, in batches of 4"
+    assert list(result["metrics"]["evaluations"]) == ["0", "1", "2"]
 
 
 def compared(capsys: Any, *options: str, out: str = "out") -> dict[str, Any]:

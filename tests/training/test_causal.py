@@ -198,6 +198,8 @@ def test_plans_that_do_not_fit() -> None:
         train_causal(tiny_llama(), blocks(length=99), **OPTIONS)
     with pytest.raises(TrainingError, match="blocks of shape"):
         train_causal(tiny_llama(), blocks()[:0], **OPTIONS)
+    with pytest.raises(TrainingError, match="an evaluation at step 99; expected at most"):
+        train_causal(tiny_llama(), blocks(), **OPTIONS, evaluate_at=[0, 99], evaluate=lambda *_: {})
 
 
 def run_script(directory: Path | str, out: Path, launcher: list[str] | None = None, **options: Any) -> int:

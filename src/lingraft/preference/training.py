@@ -77,8 +77,8 @@ def check_training(
     plan: PreferencePlan,
     *,
     trackers: Sequence[str] = (),
-) -> None:
-    """Find out, before anything is written, what `train_preference` would refuse.
+) -> int:
+    """Find out, before anything is written, what `train_preference` would refuse, and how many steps it will take.
 
     Args:
         model: The model.
@@ -86,6 +86,9 @@ def check_training(
         form: How prompts and answers become ids.
         plan: What is to be done.
         trackers: Trackers that Trainer knows.
+
+    Returns:
+        Its steps: items that are too long are dropped, so they can be fewer than the items make.
 
     Raises:
         MissingExtraError: accelerate is not installed.
@@ -96,7 +99,7 @@ def check_training(
     check_trackers(trackers)
     objective, _, _ = plan.resolved_objective()
     encoded, _ = encode_items(items, form, objective, longest=plan.longest_for(model))
-    plan.training_plan(len(encoded))
+    return plan.training_plan(len(encoded)).steps
 
 
 def train_preference(

@@ -134,6 +134,12 @@ class RunTrainer(Trainer):
         evaluate: Evaluation | None,
         advance: Callable[..., None],
     ) -> None:
+        if evaluate and max(evaluate_at, default=0) > plan.steps:
+            raise TrainingError(
+                f"an evaluation at step {max(evaluate_at)}",
+                f"at most {plan.steps}, the last step",
+                "it would never come: name steps of the training",
+            )
         self.plan, self.masters, self.advance = plan, masters, advance
         self.step_started = self.step_seconds = 0.0
         self._body = body_parameters(model)

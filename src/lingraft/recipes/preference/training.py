@@ -25,6 +25,9 @@ from lingraft.training.processes import is_main_process
 
 Say = Callable[[str], None]
 
+FEWEST_STEPS = 5
+"""Steps between checkpoints at least, where the user names none: writing one takes as long as a step or two."""
+
 
 @dataclass(frozen=True, slots=True)
 class PreferenceOptions:
@@ -88,7 +91,7 @@ def run_preference(
         device: Where to train.
         gradient_accumulation: Pieces that a step is computed in; changes memory, not the result.
         tokens_together: Tokens of one forward pass; changes memory, not the result.
-        save_every: Steps between checkpoints; None takes a tenth of the training.
+        save_every: Steps between checkpoints; None takes a tenth of the training, `FEWEST_STEPS` at least.
         trackers: Trackers that Trainer knows.
         trust_remote_code: Run Python code that the model carries.
         accept_terms: Accept the terms of a catalogued model.
@@ -123,7 +126,7 @@ def run_preference(
         if held_out is None
         else Monitor(held_out, form, language, identifier, longest=longest, options=options.monitor)
     )
-    check_training(loaded.model, items, form, options.plan, trackers=trackers)
+    steps = check_training(loaded.model, items, form, options.plan, trackers=trackers)
     # Only now: bad input must not leave a directory that the corrected command would find taken.
     if is_main_process():
         open_run_directory(out, command)
@@ -135,6 +138,7 @@ def run_preference(
         options,
         monitor,
         out,
+        steps=steps,
         gradient_accumulation=gradient_accumulation,
         tokens_together=tokens_together,
         save_every=save_every,
@@ -173,13 +177,13 @@ def _train(
     monitor: Monitor | None,
     out: Path,
     *,
+    steps: int,
     gradient_accumulation: int,
     tokens_together: int | None,
     save_every: int | None,
     trackers: tuple[str, ...],
     say: Say,
 ) -> PreferenceResult:
-    steps = options.plan.steps or len(items) // options.plan.batch_size
     say(
         f"{steps} steps of {options.plan.batch_size} items, {options.plan.objective} on {options.plan.parameters}"
     )
@@ -192,7 +196,7 @@ def _train(
         output_dir=out / "training",
         gradient_accumulation=gradient_accumulation,
         tokens_together=tokens_together,
-        save_every=save_every or max(1, steps // 10),
+        save_every=save_every or max(FEWEST_STEPS, steps // 10),
         evaluate_at=() if monitor is None else sorted({steps * part // times for part in range(times + 1)}),
         evaluate=monitor,
         keep="last" if monitor is None else options.keep,

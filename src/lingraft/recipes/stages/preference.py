@@ -108,7 +108,7 @@ class PreferenceSettings(StageSettings):
     save_every: int | None = Field(
         None,
         ge=1,
-        description="Steps between checkpoints: what a killed run loses at most. Left out, a tenth.",
+        description="Steps between checkpoints: what a killed run loses at most. Left out, a tenth, at least 5.",
     )
     track: tuple[str, ...] = Field(
         (), description="Trackers that transformers knows: tensorboard, wandb, ..."
