@@ -123,7 +123,8 @@ def compare_methods(
 
     keys = {probe: _key(settings, *probe) for probe in probes}
     for probe in probes:
-        if _read_run(file_of(probe), keys[probe]) is None:
+        # Not one that another process is just done with.
+        if file_of(probe).exists() and _read_run(file_of(probe), keys[probe]) is None:
             file_of(probe).unlink(missing_ok=True)
     missing = [probe for probe in probes if not file_of(probe).exists()]
     mine = shared_tasks(missing, file_of)
