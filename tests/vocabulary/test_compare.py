@@ -15,8 +15,9 @@ from lingraft.tokenizers.extending import extend_tokenizer
 from lingraft.training.packing import block_order
 from lingraft.vocabulary import compare, probe
 from lingraft.vocabulary.building import build_problem
-from lingraft.vocabulary.compare import Contender, compare_methods, summarise
+from lingraft.vocabulary.compare import Contender, compare_methods
 from lingraft.vocabulary.comparison_report import comparison_metrics, markdown_table, write_runs_table
+from lingraft.vocabulary.comparison_summary import summarise
 from lingraft.vocabulary.initializers import find_initializer
 from lingraft.vocabulary.probe import ProbeRun, ProbeSettings, equal_compute_steps, run_probe, shuffled_blocks
 from lingraft.vocabulary.transfer import make_matrices

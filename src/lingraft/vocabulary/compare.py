@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from lingraft.claims import shared_tasks
@@ -16,7 +15,7 @@ from lingraft.files import fingerprint, write_json
 from lingraft.models.embeddings import EmbeddingMatrices, read_embeddings, write_embeddings
 from lingraft.models.loading import LoadedModel
 from lingraft.progress import track
-from lingraft.reports.intervals import Estimate, ratio_interval, seeds_interval
+from lingraft.vocabulary.comparison_summary import UNCHANGED
 from lingraft.vocabulary.initializers import find_initializer
 from lingraft.vocabulary.probe import (
     ProbeRun,
@@ -28,8 +27,6 @@ from lingraft.vocabulary.probe import (
 from lingraft.vocabulary.problem import Rule, TransferProblem
 from lingraft.vocabulary.special_ids import carry_special_ids
 from lingraft.vocabulary.transfer import make_matrices, problem_for
-
-UNCHANGED = "unchanged"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,24 +45,36 @@ class Contender:
 
 
 @dataclass(frozen=True, slots=True)
-class ComparedMethod:
-    """One line of the table.
+class _Probe:
+    """One training of the comparison, and the file that holds it when it is finished."""
 
-    Attributes:
-        method: The initialiser, or `unchanged`.
-        mode: `replace`, `extend`, or `unchanged`.
-        scores: Text name to step to bits per byte over seeds. For `unchanged` the step names the adapted runs'
-            step that its compute equals.
-        versus_unchanged: Text name to step to the difference to the unchanged model at equal compute, with a
-            bootstrap interval over documents (negative: better).
-        runs: Seeds behind the line.
-    """
-
+    contender: Contender | None
     method: str
-    mode: str
-    scores: Mapping[str, Mapping[int, Estimate]]
-    versus_unchanged: Mapping[str, Mapping[int, Estimate]]
-    runs: int
+    seed: int
+    settings: ProbeSettings
+    directory: Path
+
+    @property
+    def mode(self) -> str:
+        return UNCHANGED if self.contender is None else self.contender.mode
+
+    @property
+    def file(self) -> Path:
+        return self.directory / f"{self.mode}-{self.method.replace(':', '.')}-{self.seed}.json"
+
+    @property
+    def key(self) -> str:
+        settings = asdict(self.settings)
+        return fingerprint(
+            {"settings": settings, "mode": self.mode, "method": self.method, "seed": self.seed}
+        )
+
+    def read(self) -> ProbeRun | None:
+        """Return the finished run; None where there is none, or one of other settings."""
+        if not self.file.exists():
+            return None
+        stored = json.loads(self.file.read_text(encoding="utf-8"))
+        return ProbeRun.from_json(stored["run"]) if stored["fingerprint"] == self.key else None
 
 
 def compare_methods(
@@ -106,45 +115,40 @@ def compare_methods(
     if not contenders or not methods or seeds < 1:
         needed = "at least one method, one mode and one seed"
         raise TransferError("nothing to compare", needed, "give --methods, --modes and --seeds")
-    # A method named twice would count as another seed and make intervals too narrow.
-    methods = list(dict.fromkeys(methods))
     matrices = read_embeddings(model.model)
-    plan: list[tuple[Contender | None, str, int]] = [
-        (contender, method, seed)
-        for seed in range(seeds)
-        for contender in [None, *contenders]
-        for method in ([UNCHANGED] if contender is None else methods)
-    ]
-    probes = {(_mode(contender), method, seed): contender for contender, method, seed in plan}
-
-    def file_of(probe: tuple[str, str, int]) -> Path:
-        mode, method, seed = probe
-        return directory / "probes" / f"{mode}-{method.replace(':', '.')}-{seed}.json"
-
-    keys = {probe: _key(settings, *probe) for probe in probes}
+    probes = _plan(contenders, methods, seeds, settings, directory / "probes")
     for probe in probes:
         # Not one that another process is just done with.
-        if file_of(probe).exists() and _read_run(file_of(probe), keys[probe]) is None:
-            file_of(probe).unlink(missing_ok=True)
-    missing = [probe for probe in probes if not file_of(probe).exists()]
-    mine = shared_tasks(missing, file_of)
+        if probe.file.exists() and probe.read() is None:
+            probe.file.unlink(missing_ok=True)
+    missing = [probe for probe in probes if not probe.file.exists()]
+    mine = shared_tasks(missing, lambda probe: probe.file)
     for probe in track(mine, description="probes", total=len(missing)) if progress else mine:
-        contender, (_, method, seed) = probes[probe], probe
+        contender, method, seed = probe.contender, probe.method, probe.seed
         if contender is None:
             run = _probe_unchanged(model, matrices, contenders, corpus, held_out, settings, seed)
         else:
             run = _probe_method(model, matrices, contender, method, corpus, held_out, settings, seed)
-        write_json(file_of(probe), {"fingerprint": keys[probe], "run": run.as_json()})
-    runs = [_read_run(file_of(probe), keys[probe]) for probe in probes]
-    return [run for run in runs if run is not None]
+        write_json(probe.file, {"fingerprint": probe.key, "run": run.as_json()})
+    return [run for run in (probe.read() for probe in probes) if run is not None]
 
 
-def _mode(contender: Contender | None) -> str:
-    return UNCHANGED if contender is None else contender.mode
-
-
-def _key(settings: ProbeSettings, mode: str, method: str, seed: int) -> str:
-    return fingerprint({"settings": asdict(settings), "mode": mode, "method": method, "seed": seed})
+def _plan(
+    contenders: Sequence[Contender],
+    methods: Sequence[str],
+    seeds: int,
+    settings: ProbeSettings,
+    directory: Path,
+) -> list[_Probe]:
+    """Every probe, seed by seed, so that a comparison cut short holds whole seeds."""
+    planned = []
+    for seed in range(seeds):
+        planned.append(_Probe(None, UNCHANGED, seed, settings, directory))
+        for contender in contenders:
+            # A method named twice would count as another seed and make intervals too narrow.
+            names = dict.fromkeys(methods)
+            planned += [_Probe(contender, method, seed, settings, directory) for method in names]
+    return planned
 
 
 def require_enough_text(
@@ -166,83 +170,6 @@ def require_enough_text(
         enough_blocks(corpus, contender.tokenizer, settings, settings.steps[-1], 0)
     most = max(step for by_step in places.values() for step in by_step.values())
     enough_blocks(corpus, model.tokenizer, settings, most, 0)
-
-
-def summarise(runs: Sequence[ProbeRun], settings: ProbeSettings) -> list[ComparedMethod]:
-    """Mean bits per byte over seeds, and the difference to the unchanged model at equal compute.
-
-    Args:
-        runs: What `compare_methods` returned.
-        settings: Its settings.
-
-    Returns:
-        One line a method and mode: for each mode the unchanged model at that mode's compute, then the methods
-        by their score at the last step.
-    """
-    steps = (0, *settings.steps)
-    lines = []
-    unchanged = [run for run in runs if run.method == UNCHANGED]
-    for mode in dict.fromkeys(run.mode for run in runs if run.method != UNCHANGED):
-        place = {step: _unchanged_step(unchanged, mode, step) for step in steps}
-        lines.append(_line(UNCHANGED, mode, unchanged, unchanged, steps, place, place))
-        own = {step: step for step in steps}
-        members = [run for run in runs if run.mode == mode]
-        methods = [
-            _line(
-                method, mode, [run for run in members if run.method == method], unchanged, steps, own, place
-            )
-            for method in dict.fromkeys(run.method for run in members)
-        ]
-        lines += sorted(methods, key=lambda line: _final_score(line, steps[-1]))
-    return lines
-
-
-def _final_score(line: ComparedMethod, step: int) -> float:
-    first_text = next(iter(line.scores.values()))
-    return first_text[step].value
-
-
-def _line(
-    method: str,
-    mode: str,
-    runs: Sequence[ProbeRun],
-    unchanged: Sequence[ProbeRun],
-    steps: Sequence[int],
-    own: Mapping[int, int],
-    place: Mapping[int, int],
-) -> ComparedMethod:
-    texts = list(runs[0].scores[own[0]])
-    scores = {
-        text: {step: seeds_interval([run.scores[own[step]][text] for run in runs]) for step in steps}
-        for text in texts
-    }
-    versus = {
-        text: {step: _difference(runs, unchanged, text, own[step], place[step]) for step in steps}
-        for text in texts
-    }
-    return ComparedMethod(method, mode, scores, versus, len(runs))
-
-
-def _difference(
-    runs: Sequence[ProbeRun], unchanged: Sequence[ProbeRun], text: str, step: int, unchanged_step: int
-) -> Estimate:
-    """Bits per byte against the unchanged model: seeds averaged, documents resampled in pairs."""
-    ours = np.mean([np.array(run.bits[step][text])[:, 0] for run in runs], axis=0)
-    theirs = np.mean([np.array(run.bits[unchanged_step][text])[:, 0] for run in unchanged], axis=0)
-    sizes = np.array(runs[0].bits[step][text])[:, 1]
-    return ratio_interval(ours - theirs, sizes)
-
-
-def _unchanged_step(unchanged: Sequence[ProbeRun], mode: str, step: int) -> int:
-    """The unchanged model's step of equal compute, as its run noted it."""
-    return 0 if step == 0 else int(unchanged[0].notes["equal_compute_steps"][mode][str(step)])
-
-
-def _read_run(file: Path, key: str) -> ProbeRun | None:
-    if not file.exists():
-        return None
-    stored = json.loads(file.read_text(encoding="utf-8"))
-    return ProbeRun.from_json(stored["run"]) if stored["fingerprint"] == key else None
 
 
 def _probe_method(

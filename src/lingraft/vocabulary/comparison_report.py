@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from lingraft.files import replacing
 from lingraft.reports.figures import Curve, Picture, dot_chart, loss_curves
 from lingraft.reports.page import Figure, Paragraph, Section, Table
-from lingraft.vocabulary.compare import UNCHANGED, ComparedMethod
+from lingraft.vocabulary.comparison_summary import UNCHANGED, ComparedMethod
 from lingraft.vocabulary.probe import ProbeRun, ProbeSettings
 
 

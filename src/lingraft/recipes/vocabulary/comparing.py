@@ -22,19 +22,14 @@ from lingraft.reports.page import write_page
 from lingraft.reports.result import RunResult, collect_provenance, read_result, write_result
 from lingraft.tokenizers.adapting import adapt_tokenizer
 from lingraft.vocabulary.building import AuxiliaryOptions, build_problem
-from lingraft.vocabulary.compare import (
-    UNCHANGED,
-    Contender,
-    compare_methods,
-    require_enough_text,
-    summarise,
-)
+from lingraft.vocabulary.compare import Contender, compare_methods, require_enough_text
 from lingraft.vocabulary.comparison_report import (
     comparison_metrics,
     comparison_sections,
     markdown_table,
     write_runs_table,
 )
+from lingraft.vocabulary.comparison_summary import UNCHANGED, summarise
 from lingraft.vocabulary.fasttext import WordVectors
 from lingraft.vocabulary.final_states import measure_final_states
 from lingraft.vocabulary.initializers import find_initializer
