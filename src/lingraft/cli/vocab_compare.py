@@ -58,6 +58,12 @@ def compare(
     ] = None,
     warmup_steps: Annotated[int, typer.Option(help="Steps of linear warm-up.", min=0)] = 10,
     body_after: Annotated[int, typer.Option(help="First steps that train the embeddings alone.", min=0)] = 0,
+    averaged_share: Annotated[
+        float,
+        typer.Option(
+            help="Share of the steps before a score whose weights are averaged for it.", min=0, max=1
+        ),
+    ] = 0.2,
     precision: Annotated[str, typer.Option(help="float32, bf16-autocast or bfloat16.")] = "bfloat16",
     held_out_bytes: Annotated[int, typer.Option(help="UTF-8 bytes of --held-out to score.", min=1)] = 20_000,
     new_tokens: NewTokensOption = 8000,
@@ -96,6 +102,7 @@ def compare(
             "learning_rate",
             "embedding_learning_rate",
             "warmup_steps",
+            "averaged_share",
         )
         settings = ProbeSettings(
             steps=steps,

@@ -13,6 +13,7 @@ from lingraft.errors import CorpusError
 from lingraft.evaluation.likelihood import bits_per_byte
 from lingraft.training.causal import pack_blocks, train_causal, training_flops
 from lingraft.training.packing import block_order
+from lingraft.vocabulary.tail_averages import TailAverages
 
 Precision = Literal["float32", "bf16-autocast", "bfloat16"]
 
@@ -22,7 +23,7 @@ class ProbeSettings:
     """The training that every method gets alike.
 
     The learning rate is constant after the warm-up, so the scores of a 500-step run at step 50 are those of a
-    50-step run.
+    50-step run. A score may be that of weights averaged over the last steps (`averaged_share`), which scatters less.
 
     Attributes:
         steps: Steps at which held-out text is scored, beside step 0; the last is the budget.
@@ -32,6 +33,7 @@ class ProbeSettings:
         embedding_learning_rate: Of the embeddings and the head; None for the body's.
         warmup_steps: Steps of linear warm-up.
         body_after: First steps that train the embeddings and head alone.
+        averaged_share: Share of the steps before a score whose weights are averaged for it; 0 scores the last alone.
         precision: float32, or bf16-autocast (float32 weights).
     """
 
@@ -42,6 +44,7 @@ class ProbeSettings:
     embedding_learning_rate: float | None = None
     warmup_steps: int = 10
     body_after: int = 0
+    averaged_share: float = 0.2
     precision: Precision = "bf16-autocast"
 
 
@@ -160,11 +163,18 @@ def run_probe(
     bits: dict[int, dict[str, list[list[float]]]] = {}
     scores: dict[int, dict[str, float]] = {}
 
+    wanted = {0, *steps}
+    averages = TailAverages(wanted, settings.averaged_share)
+
     def evaluate(step: int, current: PreTrainedModel) -> dict[str, float]:
-        measured = {
-            name: bits_per_byte(current, tokenizer, texts, precision=_scoring(settings.precision))
-            for name, texts in held_out.items()
-        }
+        averages.add(step, current)
+        if step not in wanted:
+            return {}
+        with averages.scored_weights(step, current):
+            measured = {
+                name: bits_per_byte(current, tokenizer, texts, precision=_scoring(settings.precision))
+                for name, texts in held_out.items()
+            }
         bits[step] = {
             name: np.stack([m.document_bits, m.document_bytes], axis=1).round(4).tolist()
             for name, m in measured.items()
@@ -189,7 +199,7 @@ def run_probe(
         body_after=settings.body_after,
         precision=settings.precision,
         seed=seed,
-        evaluate_at=sorted({0, *steps}),
+        evaluate_at=averages.steps,
         evaluate=evaluate,
         progress=progress,
     )
