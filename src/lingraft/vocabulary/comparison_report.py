@@ -71,12 +71,7 @@ def measurement_notes(settings: ProbeSettings) -> list[str]:
         f"Every method starts from the same overlap and trains on the same documents in the same order:"
         f" {settings.batch_size} blocks of {settings.block_length} tokens a step, AdamW, learning rate"
         f" {settings.learning_rate:g} (embeddings {settings.embedding_learning_rate or settings.learning_rate:g}),"
-        f" {settings.warmup_steps} steps of warm-up, constant after it, {settings.precision}."
-        + (
-            f" Weights averaged over the last {settings.averaged_share:g} of the steps."
-            if settings.averaged_share
-            else ""
-        ),
+        f" {settings.warmup_steps} steps of warm-up, constant after it, {settings.precision}.{averaged}",
         "The unchanged model trains with its own tokenizer for the same floating-point operations; a smaller or"
         " larger head makes that fewer or more steps of equally many tokens. Its row at a step is its score at"
         " equal compute, not at equal text.",

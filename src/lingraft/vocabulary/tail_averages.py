@@ -1,8 +1,9 @@
 """The mean of a model's weights over the steps before it is scored.
 
-At a constant rate and with small batches the score of a single step scatters by more than methods differ. The mean over
-the last steps is near what the same training would reach with a rate that falls to zero (arXiv 2405.18392), and leaves
-the training itself alone, so that one run can be scored at several steps.
+At a constant rate and with small batches the score of a single step scatters by more than methods differ. The mean
+over the last steps scatters less, brings part of what a falling rate would (arXiv 2405.18392), and leaves the training
+itself alone, so that one run can be scored at several steps. The share of the steps and their number in a mean are our
+choice.
 """
 
 import contextlib
