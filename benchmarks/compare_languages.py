@@ -73,12 +73,12 @@ def help_text(language: str) -> dict[str, Path]:
 
 NOTE = """\
 SmolLM2-135M-Instruct, a small English model. multilingual-E5-small is the donor and gives the auxiliary space and,
-trimmed, the tokenizer of `replace`; `extend` adds 8,000 tokens. Scores are bits per UTF-8 byte of held-out text,
-lower is better, after steps of {tokens} tokens, of weights averaged over the last {averaged:g} of the steps, as
-single steps scatter; the unchanged model trains for as many floating-point operations. Best published: of the methods
-above. Brackets after scores: 95% over seeds by Student's t, so very wide for two; after differences: 95% over
-documents, paired bootstrap. `subword-mean+unigram` is not published: `subword-mean` with `fused`'s shift of new rows
-to the corpus's unigram frequencies, to show what that shift does alone."""
+trimmed, the tokenizer of `replace`; `extend` adds 8,000 tokens. Scores are bits per UTF-8 byte of held-out text, lower
+is better, after steps of {tokens} tokens; the unchanged model trains for as many floating-point operations.
+{weights}
+Best published: of the methods above. Brackets after scores: 95% over seeds by Student's t, so very wide for two; after
+differences: 95% over documents, paired bootstrap. `subword-mean+unigram` is not published: `subword-mean` with
+`fused`'s shift of new rows to the corpus's unigram frequencies, to show what that shift does alone."""
 
 
 def texts_of(language: str, swahili: Path) -> dict[str, Path]:
@@ -157,6 +157,11 @@ def heading(arguments: argparse.Namespace) -> list[str]:
     }
     flags = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in shown.items())
     tokens = arguments.batch_size * arguments.block_length
+    weights = "Scored are the weights after the last step."
+    if arguments.averaged_share:
+        weights = (
+            f"Scored is the mean of the weights over the last {arguments.averaged_share:.0%} of the steps."
+        )
     return [
         "# Vocabulary methods compared",
         "",
@@ -165,7 +170,7 @@ def heading(arguments: argparse.Namespace) -> list[str]:
         f"  --swahili DIRECTORY {flags}",
         "```",
         "",
-        *NOTE.format(tokens=tokens, averaged=arguments.averaged_share).splitlines(),
+        *NOTE.format(tokens=tokens, weights=weights).splitlines(),
         "",
         f"Written on {platform.machine()}; the seconds of each probe are in its file.",
         "",

@@ -120,6 +120,8 @@ def test_a_larger_grid_adds_to_a_smaller_one(world, capsys):
         (["--english", "nirgends.txt"], "nirgends.txt"),
         (["--learning-rate", "-1"], "--learning-rate -1"),
         (["--embedding-learning-rate", "nan"], "--embedding-learning-rate nan"),
+        (["--averaged-share", "1.5"], "--averaged-share 1.5; expected a share from 0 to 1"),
+        (["--averaged-share", "nan"], "--averaged-share nan"),
         (["--batch-size", "900"], "corpus of"),
         (["--block-length", "9000"], "block of 9000"),
     ],

@@ -43,18 +43,20 @@ def test_a_tail_is_never_summed_over_more_than_sixteen_steps():
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_the_mean_is_in_float32_and_the_model_gets_its_own_weights_back(dtype):
     model = torch.nn.Linear(3, 2, bias=False).to(dtype)
-    averages = TailAverages([2, 4], share=0.5)
-    assert averages.steps == [2, 3, 4]
-    # 1 and 1 + 1/128 have no bfloat16 between them: a mean of 1.00390625 rounds to the even one, 1.
-    for step, value in ((2, 5.0), (3, 1.0), (4, 1.0078125)):
+    averages = TailAverages([3, 6], share=0.5)
+    assert averages.steps == [3, 4, 5, 6]
+    # 1 and 1 + 1/128 are neighbours in bfloat16. Their mean, 1.0052, rounds to the upper; summed in bfloat16 they would
+    # round to 2 and 3 on the way, and give the lower.
+    for step, value in ((3, 5.0), (4, 1.0), (5, 1.0078125), (6, 1.0078125)):
         torch.nn.init.constant_(model.weight, value)
         averages.add(step, model)
-    with averages.scored_weights(4, model):
-        expected = torch.tensor((1.0 + 1.0078125) / 2).to(dtype)
-        assert torch.equal(model.weight, expected.expand(2, 3))
+    with averages.scored_weights(6, model):
+        expected = 1.0078125 if dtype is torch.bfloat16 else 3.015625 / 3
+        torch.testing.assert_close(model.weight, torch.full((2, 3), expected, dtype=dtype), rtol=1e-6, atol=0)
     assert torch.equal(model.weight, torch.full((2, 3), 1.0078125, dtype=dtype))
-    with averages.scored_weights(2, model):
-        assert torch.equal(model.weight, torch.full((2, 3), 1.0078125, dtype=dtype)), "one step is no mean"
+    torch.nn.init.constant_(model.weight, 7.0)
+    with averages.scored_weights(3, model):
+        assert torch.equal(model.weight, torch.full((2, 3), 7.0, dtype=dtype)), "one step is no mean"
 
 
 @pytest.mark.parametrize("tied", [True, False])

@@ -60,9 +60,7 @@ def compare(
     body_after: Annotated[int, typer.Option(help="First steps that train the embeddings alone.", min=0)] = 0,
     averaged_share: Annotated[
         float,
-        typer.Option(
-            help="Share of the steps before a score whose weights are averaged for it.", min=0, max=1
-        ),
+        typer.Option(help="Share of the steps before a score whose weights are averaged for it, 0 to 1."),
     ] = 0.2,
     precision: Annotated[str, typer.Option(help="float32, bf16-autocast or bfloat16.")] = "bfloat16",
     held_out_bytes: Annotated[int, typer.Option(help="UTF-8 bytes of --held-out to score.", min=1)] = 20_000,

@@ -69,7 +69,7 @@ def run_comparison(
     """
     methods, modes = (list(dict.fromkeys(options[name])) for name in ("methods", "modes"))
     _check_names(methods, modes)
-    _check_rates(settings)
+    _check_settings(settings)
     settled = {name: value for name, value in options.items() if name not in {"methods", "seeds"}}
     command = with_contents({**settled, "settings": asdict(settings)})
     if find_run(out, command) and (out / "result.json").exists():
@@ -147,8 +147,8 @@ def _check_names(methods: Sequence[str], modes: Sequence[str]) -> None:
         )
 
 
-def _check_rates(settings: ProbeSettings) -> None:
-    """A rate below zero climbs the loss, and nothing further down objects."""
+def _check_settings(settings: ProbeSettings) -> None:
+    """A rate below zero climbs the loss, a share above one averages steps that never were; nothing below objects."""
     rates = {
         "--learning-rate": settings.learning_rate,
         "--embedding-learning-rate": settings.embedding_learning_rate,
@@ -156,6 +156,9 @@ def _check_rates(settings: ProbeSettings) -> None:
     for option, rate in rates.items():
         if rate is not None and not 0 < rate < math.inf:
             raise ConfigError(f"{option} {rate:g}", "a positive number", "for instance 3e-4")
+    share = settings.averaged_share
+    if not 0 <= share <= 1:
+        raise ConfigError(f"--averaged-share {share:g}", "a share from 0 to 1", "for instance 0.2")
 
 
 def _held_out(options: Mapping[str, Any]) -> dict[str, list[str]]:
