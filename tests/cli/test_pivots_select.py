@@ -9,7 +9,8 @@ import pytest
 
 from lingraft.cli.app import main
 from lingraft.corpora.reading import read_documents, read_texts
-from lingraft.training.causal import pack_blocks, train_causal
+from lingraft.training.causal import train_causal
+from lingraft.training.packing import pack_with_counts
 
 WORDS = ["und", "größe", "kwa", "run", "étude", "天気", *(f"w{number}" for number in range(40))]
 
@@ -95,8 +96,11 @@ def test_the_budget_is_in_tokens_of_a_tokenizer_and_training_reads_what_was_chos
         total = sum(len(byte_bpe_tokenizer(text, add_special_tokens=False).input_ids) for text in texts)
         # A cut text may be tokenized otherwise at its end.
         assert abs(total - 3000) <= 3
-        blocks = pack_blocks(texts, byte_bpe_tokenizer, 32)
-        assert len(blocks) == (total + len(texts)) // 32
+        blocks, counts = pack_with_counts(texts, byte_bpe_tokenizer, 32)
+        # A document-start token before every text, and before what goes on in another block.
+        assert counts.documents == len(texts)
+        starts = int((blocks == byte_bpe_tokenizer.bos_token_id).sum())
+        assert abs(blocks.size - counts.repeated_tokens + counts.dropped_tokens - total - starts) <= 2
         trained = train_causal(tiny_llama_tied, blocks, steps=2, batch_size=2, learning_rate=1e-3)
         assert trained.tokens == 2 * 2 * 32
 

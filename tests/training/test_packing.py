@@ -1,5 +1,6 @@
-"""Packing keeps every token but the last partial block, and the order comes from the seed alone."""
+"""Blocks begin where documents do, every document is in them once, and the order comes from the seed alone."""
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -23,9 +24,40 @@ def byte_tokenizer(**roles: str) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **(roles or {"bos_token": "<s>"}))
 
 
-def expected_stream(tokenizer: PreTrainedTokenizerFast, texts: list[str], start: int) -> list[int]:
+def documents_of(tokenizer: PreTrainedTokenizerFast, texts: list[str], start: int) -> list[list[int]]:
     table = {byte: tokenizer.convert_tokens_to_ids(char) for byte, char in byte_characters().items()}
-    return [i for text in texts if text for i in [start, *(table[b] for b in text.encode())]]
+    return [[start, *(table[byte] for byte in text.encode())] for text in texts if text]
+
+
+def plainly_packed(
+    documents: list[list[int]], length: int, lookahead: int
+) -> tuple[list[list[int]], int, int]:
+    """Best fit as one would say it: blocks, repeated tokens, dropped tokens."""
+    start = documents[0][0]
+    coming, waiting, blocks, repeated = list(documents), [], [], 0
+    while coming or waiting:
+        while coming and (len(waiting) <= lookahead or sum(map(len, waiting)) < 4 * length):
+            waiting.append(coming.pop(0))
+        block = waiting.pop(0)
+        if len(block) > length:
+            waiting.insert(0, [start, *block[length:]])
+            block = block[:length]
+        while len(block) < length and waiting:
+            room = length - len(block)
+            fitting = max((one for one in waiting if len(one) <= room), key=len, default=None)
+            if fitting is None and len(waiting[0]) > length:
+                block = block + waiting[0][:room]
+                waiting[0] = [start, *waiting[0][room:]]
+            elif fitting is None:
+                block = block + waiting[0][:room]
+                repeated += room
+            else:
+                del waiting[next(place for place, one in enumerate(waiting) if one is fitting)]
+                block = block + fitting
+        if len(block) < length:
+            return blocks, repeated, len(block)
+        blocks.append(block)
+    return blocks, repeated, 0
 
 
 def byte_characters() -> dict[int, str]:
@@ -34,17 +66,60 @@ def byte_characters() -> dict[int, str]:
     return {b: chr(b) for b in kept} | {b: chr(256 + n) for n, b in enumerate(others)}
 
 
-@pytest.mark.parametrize("block_length", [2, 5, 16])
-def test_blocks_are_the_joined_documents(block_length: int) -> None:
+def many_texts() -> list[str]:
+    """Texts of 0 to 40 characters, some of one length, none equal."""
+    generator = np.random.default_rng(3)
+    return ["".join(generator.choice(list("abñ안ö "), size)) for size in generator.integers(0, 41, 300)]
+
+
+@pytest.mark.parametrize("texts", [TEXTS, many_texts()], ids=["few", "many"])
+@pytest.mark.parametrize("block_length", [2, 5, 16, 64])
+@pytest.mark.parametrize("lookahead", [1, 3, 128])
+def test_equals_best_fit_said_plainly(
+    texts: list[str], block_length: int, lookahead: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packing, "LOOKAHEAD", lookahead)
     tokenizer = byte_tokenizer()
-    blocks, counts = pack_with_counts(TEXTS, tokenizer, block_length)
-    stream = expected_stream(tokenizer, TEXTS, tokenizer.bos_token_id)
-    whole = len(stream) // block_length * block_length
+    expected, repeated, dropped = plainly_packed(
+        documents_of(tokenizer, texts, tokenizer.bos_token_id), block_length, lookahead
+    )
+    if not expected:
+        pytest.skip("too little text for a block")
+    blocks, counts = pack_with_counts(texts, tokenizer, block_length)
     assert blocks.dtype == np.int32
-    assert blocks.ravel().tolist() == stream[:whole]
-    assert counts.dropped_tokens == len(stream) - whole
-    assert (counts.documents, counts.blocks, counts.tokens) == (4, whole // block_length, whole)
-    assert counts.bytes == sum(len(text.encode()) for text in TEXTS)
+    assert blocks.tolist() == expected
+    assert (counts.repeated_tokens, counts.dropped_tokens) == (repeated, dropped)
+    assert counts.documents == sum(1 for text in texts if text)
+    assert (counts.blocks, counts.tokens) == (len(expected), len(expected) * block_length)
+    assert counts.bytes == sum(len(text.encode()) for text in texts)
+
+
+def test_blocks_begin_with_documents_and_hold_each_once() -> None:
+    """Text of a document's own characters: what is in the blocks is every document, and beginnings that repeat."""
+    tokenizer, length = byte_tokenizer(), 64
+    texts = [chr(0x4E00 + number) * (1 + number % 15) for number in range(400)]
+    blocks, counts = pack_with_counts(texts, tokenizer, length)
+    assert (blocks[:, 0] == tokenizer.bos_token_id).all()
+    held = Counter(
+        text
+        for block in blocks
+        for text in tokenizer.decode(block, skip_special_tokens=False).split("<s>")
+        if text in set(texts)
+    )
+    gone = sum(len(text.encode()) + 1 for text in texts if text not in held)
+    assert gone == counts.dropped_tokens < length
+    assert sum(held.values()) - len(held) <= 8, "a beginning that fills a block may be a whole short document"
+    assert 0 < counts.repeated_tokens < 0.05 * counts.tokens
+
+
+def test_a_document_longer_than_a_block_goes_on_after_a_start_token() -> None:
+    tokenizer = byte_tokenizer()
+    blocks, counts = pack_with_counts(["abcdefgh", "xy"], tokenizer, 4)
+    assert [tokenizer.decode(block) for block in blocks] == ["<s>abc", "<s>def", "<s>gh<s>"]
+    assert (counts.repeated_tokens, counts.dropped_tokens) == (1, 3)
+    blocks, counts = pack_with_counts(["a", "bcdef", "gh"], tokenizer, 4)
+    assert [tokenizer.decode(block) for block in blocks] == ["<s>a<s>b", "<s>cde", "<s>f<s>g"]
+    assert (counts.repeated_tokens, counts.dropped_tokens) == (2, 3)
 
 
 def test_start_token_is_bos_else_eos_else_given() -> None:
