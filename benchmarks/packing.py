@@ -22,9 +22,10 @@ from compare_languages import help_text
 from numpy.typing import NDArray
 
 from lingraft.assets.catalog import fetch_asset, find_asset
-from lingraft.corpora.encoding import document_start, encode_documents
+from lingraft.corpora.encoding import encode_documents
 from lingraft.corpora.reading import read_texts
 from lingraft.models.loading import load_donor, load_model
+from lingraft.tokenizers.document_start import document_start
 from lingraft.tokenizers.trimming import trim_tokenizer
 from lingraft.training.packing import pack_with_counts
 from lingraft.vocabulary import transfer_vocabulary

@@ -35,29 +35,6 @@ class EncodedDocument:
     altered_bytes: int = 0
 
 
-def document_start(tokenizer: Any, override: int | None = None) -> int:
-    """Return the id of the token that stands before every document: bos, else eos (our choice).
-
-    Args:
-        tokenizer: A transformers tokenizer.
-        override: An id to use instead, for models whose training separated documents by something else.
-
-    Returns:
-        The token id.
-
-    Raises:
-        TokenizerError: The tokenizer has neither role.
-    """
-    for candidate in (override, tokenizer.bos_token_id, tokenizer.eos_token_id):
-        if candidate is not None:
-            return int(candidate)
-    raise TokenizerError(
-        "a tokenizer with neither a bos nor an eos token",
-        "one of them, to mark where a document starts",
-        "set bos_token in its tokenizer_config.json, or give the id of the document-start token",
-    )
-
-
 def encode_documents(
     tokenizer: Any, texts: Iterable[str], *, audit: bool = False
 ) -> Iterator[EncodedDocument]:

@@ -2,8 +2,7 @@
 
 The convention (our choice where the literature has none):
 
-* Every document is scored alone, from the document-start token (bos role, else eos role); nothing else is in
-  context.
+* Every document is scored alone, from the document-start token (`document_start`); nothing else is in context.
 * Every byte is counted once. The start token is given, not scored; no end token is scored.
 * A document longer than the context is scored in windows. Each starts with the document-start token and moves
   on by `stride` tokens: a token after the first window has at least `context - stride` tokens before it.
@@ -20,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lingraft.corpora.encoding import EncodedDocument, document_start, encode_documents
+from lingraft.corpora.encoding import EncodedDocument, encode_documents
 from lingraft.errors import CorpusError, ModelError
 from lingraft.evaluation.windows import (
     Precision,
@@ -32,6 +31,7 @@ from lingraft.evaluation.windows import (
     window_sizes,
 )
 from lingraft.progress import track
+from lingraft.tokenizers.document_start import document_start
 
 CHARGE = 8.0
 """Bits charged for each byte that a tokenizer hides: the cost of a byte under the uniform distribution."""

@@ -8,6 +8,7 @@ from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from lingraft.errors import TokenizerError
 from lingraft.tokenizers.backend import backend_tokenizer, read_backend, rebuild
+from lingraft.tokenizers.document_start import SEPARATOR
 
 TARGET_KEEPS = ("mask_token", "cls_token", "sep_token")
 """Roles that causal models lack; the target keeps its own, so that their rows are matched by role."""
@@ -21,10 +22,10 @@ def adapt_tokenizer(
 ) -> PreTrainedTokenizerFast:
     """Return the target's vocabulary with the source's special tokens, chat template and bos/eos adding.
 
-    Target ids stay as they are. The source's bos, eos, pad and unk, and the markers that its chat template
-    writes, are appended where the target has no token of that text. The source's live attributes count, so
-    a user's override of `eos_token` or `chat_template` is carried over. An unk that the target's model
-    needs itself stays the target's.
+    Target ids stay as they are. The source's bos, eos, pad and unk, the markers that its chat template writes, and
+    what separates documents (`document_start`) are appended where the target has no token of that text. The source's
+    live attributes count, so a user's override of `eos_token` or `chat_template` is carried over. An unk that the
+    target's model needs itself stays the target's.
 
     Args:
         target_tokenizer: Whose vocabulary is used; not changed.
@@ -91,10 +92,11 @@ def _check(source_tokenizer: PreTrainedTokenizerBase, renamed: Mapping[str, str]
 
 
 def needed_tokens(tokenizer: PreTrainedTokenizerBase) -> list[AddedToken]:
-    """Return the role tokens of a tokenizer and the added tokens that its chat template writes, by id."""
+    """Return the role tokens of a tokenizer, what its chat template writes, and what separates documents, by id."""
     templates = tokenizer.chat_template
     text = "\n".join(templates.values()) if isinstance(templates, dict) else templates or ""
     roles = {getattr(tokenizer, f"{role}_token") for role in ("bos", "eos", "pad", "unk")}
+    roles.add(SEPARATOR)
     needed = []
     for _, token in sorted(tokenizer.added_tokens_decoder.items()):
         # Added runs of spaces or newlines are vocabulary, not markers.

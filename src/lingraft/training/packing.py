@@ -11,9 +11,10 @@ import numpy as np
 from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
-from lingraft.corpora.encoding import document_start, encode_documents
+from lingraft.corpora.encoding import encode_documents
 from lingraft.errors import CorpusError, TrainingError
 from lingraft.files import replacing
+from lingraft.tokenizers.document_start import document_start
 
 BLOCKS_AT_ONCE = 1024
 """Blocks gathered before they are written: bounds memory when packing to a file."""
@@ -84,9 +85,9 @@ def pack_with_counts(
 ) -> tuple[NDArray[np.int32], PackingCounts]:
     """Pack documents into blocks of one length, each of which begins with a document-start token.
 
-    Before each document stands the document-start token that `bits_per_byte` scores from (bos role, else eos role:
-    our choice), so training sees documents begin as measuring does, and at the first position as it does: what a model
-    says there is learned there alone.
+    Before each document stands the document-start token that `bits_per_byte` scores from (`document_start`), so
+    training sees documents begin as measuring does, and at the first position as it does: what a model says there is
+    learned there alone.
 
     A block takes the oldest document waiting, then the longest of those waiting that fits what is left ("best fit",
     arXiv 2404.10830, here with a bounded view, `LOOKAHEAD`, so that any corpus can be read through). Where none fits,

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from lingraft.corpora.encoding import document_start
 from lingraft.corpora.language_id import COMMON_LANGUAGES, LanguageIdentifier
 from lingraft.errors import ConfigError
 from lingraft.evaluation.answers import AnswerFormat, check_prompts
@@ -15,6 +14,7 @@ from lingraft.recipes.pivots.word_inputs import read_words
 from lingraft.recipes.pretraining.compute import model_shape
 from lingraft.recipes.pretraining.inputs import read_held_out
 from lingraft.tokenizers.chat import CHAT, PLAIN, prompt_format, read_template
+from lingraft.tokenizers.document_start import document_start
 
 SIDES = ("target", "english")
 TARGET, ENGLISH = SIDES
