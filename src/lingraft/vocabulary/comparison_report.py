@@ -68,7 +68,7 @@ def measurement_notes(settings: ProbeSettings) -> list[str]:
     share = settings.averaged_share
     averaged = f" Weights are averaged over the last {share:g} of the steps before a score." if share else ""
     return [
-        f"Every method starts from the same overlap and trains on the same documents in the same order:"
+        f"Every method starts from the same overlap and reads the same documents, of one tokenizer in the same order:"
         f" {settings.batch_size} blocks of {settings.block_length} tokens a step, AdamW, learning rate"
         f" {settings.learning_rate:g} (embeddings {settings.embedding_learning_rate or settings.learning_rate:g}),"
         f" {settings.warmup_steps} steps of warm-up, constant after it, {settings.precision}.{averaged}",

@@ -94,7 +94,8 @@ def shuffled_blocks(
 ) -> NDArray[np.int32]:
     """`[n, block_length]` blocks of the documents in an order that depends on the seed alone.
 
-    Every tokenizer therefore reads the same documents in the same order, only cut into other tokens.
+    Every tokenizer therefore begins its blocks with the same documents in the same order; which of the next documents
+    fill a block depends on how long they are in its tokens.
     """
     order = np.random.default_rng(seed).permutation(len(texts))
     return pack_blocks([texts[i] for i in order], tokenizer, block_length)
