@@ -115,10 +115,10 @@ def page_lines(options: argparse.Namespace) -> Iterator[str]:
         f" ({options.language}) uses, `replace`,"
     )
     yield (
-        f"after {options.steps} steps of {BLOCK} tokens, one seed, weights averaged over the last fifth. The same"
-        " documents in the"
+        f"after {options.steps} steps of {BLOCK} tokens, one seed, weights averaged over the last fifth. Held-out"
+        " documents are each"
     )
-    yield "same order. Held-out documents are each scored alone from the document-start token; lower is better."
+    yield "scored alone from the document-start token, as always; lower is better."
     yield from ("", f"Written on {platform.machine()}.", "")
     yield "| rows by | blocks | repeated | bits per byte | first words, bits each | the rest, bits per byte |"
     yield "|---" * 6 + "|"
