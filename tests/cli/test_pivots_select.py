@@ -9,6 +9,7 @@ import pytest
 
 from lingraft.cli.app import main
 from lingraft.corpora.reading import read_documents, read_texts
+from lingraft.tokenizers.document_start import document_start
 from lingraft.training.causal import train_causal
 from lingraft.training.packing import pack_with_counts
 
@@ -99,7 +100,7 @@ def test_the_budget_is_in_tokens_of_a_tokenizer_and_training_reads_what_was_chos
         blocks, counts = pack_with_counts(texts, byte_bpe_tokenizer, 32)
         # A document-start token before every text, and before what goes on in another block.
         assert counts.documents == len(texts)
-        starts = int((blocks == byte_bpe_tokenizer.bos_token_id).sum())
+        starts = int((blocks == document_start(byte_bpe_tokenizer)).sum())
         assert abs(blocks.size - counts.repeated_tokens + counts.dropped_tokens - total - starts) <= 2
         trained = train_causal(tiny_llama_tied, blocks, steps=2, batch_size=2, learning_rate=1e-3)
         assert trained.tokens == 2 * 2 * 32

@@ -9,7 +9,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from lingraft.errors import CorpusError, TokenizerError, TrainingError
-from lingraft.training import packing
+from lingraft.training import best_fit, packing
 from lingraft.training.packing import block_order, pack_blocks, pack_with_counts
 
 TEXTS = ["Kaixo mundua", "", "안녕하세요 세계", "Größe", "<s> is text here"]
@@ -30,13 +30,16 @@ def documents_of(tokenizer: PreTrainedTokenizerFast, texts: list[str], start: in
 
 
 def plainly_packed(
-    documents: list[list[int]], length: int, lookahead: int
+    documents: list[list[int]], length: int, lookahead: int, most: int
 ) -> tuple[list[list[int]], int, int]:
     """Best fit as one would say it: blocks, repeated tokens, dropped tokens."""
     start = documents[0][0]
     coming, waiting, blocks, repeated = list(documents), [], [], 0
     while coming or waiting:
-        while coming and (len(waiting) <= lookahead or sum(map(len, waiting)) < 4 * length):
+        while coming and (
+            sum(map(len, waiting)) < 4 * length
+            or (len(waiting) <= lookahead and sum(map(len, waiting)) < most * length)
+        ):
             waiting.append(coming.pop(0))
         block = waiting.pop(0)
         if len(block) > length:
@@ -74,14 +77,15 @@ def many_texts() -> list[str]:
 
 @pytest.mark.parametrize("texts", [TEXTS, many_texts()], ids=["few", "many"])
 @pytest.mark.parametrize("block_length", [2, 5, 16, 64])
-@pytest.mark.parametrize("lookahead", [1, 3, 128])
+@pytest.mark.parametrize(("lookahead", "most"), [(1, 1024), (3, 1024), (128, 1024), (128, 6)])
 def test_equals_best_fit_said_plainly(
-    texts: list[str], block_length: int, lookahead: int, monkeypatch: pytest.MonkeyPatch
+    texts: list[str], block_length: int, lookahead: int, most: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(packing, "LOOKAHEAD", lookahead)
+    monkeypatch.setattr(best_fit, "LOOKAHEAD", lookahead)
+    monkeypatch.setattr(best_fit, "MOST_BLOCKS", most)
     tokenizer = byte_tokenizer()
     expected, repeated, dropped = plainly_packed(
-        documents_of(tokenizer, texts, tokenizer.bos_token_id), block_length, lookahead
+        documents_of(tokenizer, texts, tokenizer.bos_token_id), block_length, lookahead, most
     )
     if not expected:
         pytest.skip("too little text for a block")

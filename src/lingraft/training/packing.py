@@ -1,7 +1,5 @@
 """Texts packed into blocks of one length, as a causal language model is trained on them."""
 
-from bisect import bisect_right, insort
-from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,19 +9,13 @@ import numpy as np
 from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
-from lingraft.corpora.encoding import encode_documents
 from lingraft.errors import CorpusError, TrainingError
 from lingraft.files import replacing
 from lingraft.tokenizers.document_start import document_start
+from lingraft.training.best_fit import Packer
 
 BLOCKS_AT_ONCE = 1024
 """Blocks gathered before they are written: bounds memory when packing to a file."""
-LOOKAHEAD = 128
-"""Documents among which the next that fits is sought. Of lines of help or news, 1 % is then repeated in blocks of 128
-tokens; of web pages, 2 % in blocks of 1,024. More would mix the order of documents for little."""
-BLOCKS_AHEAD = 4
-"""Blocks that the waiting documents fill at least: with 2, of lines in blocks of 1,024 tokens, twelve times as much
-is repeated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +82,7 @@ def pack_with_counts(
     learned there alone.
 
     A block takes the oldest document waiting, then the longest of those waiting that fits what is left ("best fit",
-    arXiv 2404.10830, here with a bounded view, `LOOKAHEAD`, so that any corpus can be read through). Where none fits,
+    arXiv 2404.10830, here with a bounded view, so that any corpus can be read through). Where none fits,
     the beginning of the next document fills the block; that document still comes whole later, or, where it is longer
     than a block, goes on from there. What goes on stands after a document-start token, as in scoring's windows. Inside
     a block attention crosses the borders of documents, as is usual.
@@ -112,8 +104,8 @@ def pack_with_counts(
     """
     if block_length < 2:
         raise TrainingError(f"a block length of {block_length}", "2 tokens or more", "give a longer block")
-    packer = _Packer(block_length, document_start(tokenizer, start_token))
-    pieces = packer.run(texts, tokenizer)
+    packer = Packer(block_length, document_start(tokenizer, start_token))
+    pieces = packer.run(texts, tokenizer, BLOCKS_AT_ONCE)
     if file is None:
         gathered = list(pieces)
         blocks = np.concatenate(gathered) if gathered else np.zeros((0, block_length), dtype=np.int32)
@@ -134,108 +126,6 @@ def pack_with_counts(
         bytes=packer.bytes,
     )
     return blocks, counts
-
-
-class _Waiting:
-    """Documents that are in no block yet: the oldest, and the longest up to a length."""
-
-    def __init__(self) -> None:
-        self._held: dict[int, NDArray[np.int32]] = {}
-        self._order: deque[int] = deque()
-        self._lengths: list[tuple[int, int]] = []
-        self._next = 0
-
-    def __len__(self) -> int:
-        return len(self._held)
-
-    def add(self, document: NDArray[np.int32], *, first: bool = False) -> None:
-        """Let a document wait as the youngest, or come next."""
-        number, self._next = self._next, self._next + 1
-        self._held[number] = document
-        if first:
-            self._order.appendleft(number)
-        else:
-            self._order.append(number)
-        # Of documents of one length the oldest stands last, where the search below ends.
-        insort(self._lengths, (len(document), -number))
-
-    def oldest(self) -> NDArray[np.int32]:
-        """Return the document that has waited longest."""
-        while self._order[0] not in self._held:
-            self._order.popleft()
-        return self._held[self._order[0]]
-
-    def take_oldest(self) -> NDArray[np.int32]:
-        """Return the document that has waited longest; it waits no more."""
-        self.oldest()
-        return self._take(self._order[0])
-
-    def take_longest(self, room: int) -> NDArray[np.int32] | None:
-        """Return the longest document of at most `room` tokens, which waits no more; None where all are longer."""
-        place = bisect_right(self._lengths, (room, 1)) - 1
-        return None if place < 0 else self._take(-self._lengths[place][1])
-
-    def _take(self, number: int) -> NDArray[np.int32]:
-        document = self._held.pop(number)
-        del self._lengths[bisect_right(self._lengths, (len(document), -number)) - 1]
-        return document
-
-
-class _Packer:
-    """Fills blocks with documents; counts as it goes."""
-
-    def __init__(self, block_length: int, start: int) -> None:
-        self.block_length = block_length
-        self.start = np.array([start], dtype=np.int32)
-        self.documents = self.bytes = self.repeated = self.left = 0
-
-    def run(self, texts: Iterable[str], tokenizer: Any) -> Iterator[NDArray[np.int32]]:
-        """Yield int32 `[n, block_length]`, a few blocks at once."""
-        waiting = _Waiting()
-        gathered: list[NDArray[np.int32]] = []
-        for item in encode_documents(tokenizer, texts):
-            if not item.size:
-                continue
-            self.documents += 1
-            self.bytes += item.size
-            self.left += 1 + len(item.ids)
-            waiting.add(np.concatenate([self.start, item.ids]))
-            while len(waiting) > LOOKAHEAD and self.left >= BLOCKS_AHEAD * self.block_length:
-                gathered += self._fill(waiting)
-            if len(gathered) >= BLOCKS_AT_ONCE:
-                yield np.stack(gathered)
-                gathered = []
-        while len(waiting):
-            gathered += self._fill(waiting)
-        if gathered:
-            yield np.stack(gathered)
-
-    def _fill(self, waiting: _Waiting) -> list[NDArray[np.int32]]:
-        """Take documents for one block; empty where all that wait do not fill it."""
-        parts = [self._take_part(waiting, self.block_length)]
-        room, repeated = self.block_length - len(parts[0]), 0
-        while room > 0:
-            fitting = waiting.take_longest(room)
-            if fitting is None:
-                if not len(waiting):
-                    return []
-                if len(waiting.oldest()) > self.block_length:
-                    fitting = self._take_part(waiting, room)
-                else:
-                    fitting, repeated = waiting.oldest()[:room], room
-            parts.append(fitting)
-            room -= len(fitting)
-        self.repeated += repeated
-        self.left -= self.block_length - repeated
-        return [np.concatenate(parts)]
-
-    def _take_part(self, waiting: _Waiting, room: int) -> NDArray[np.int32]:
-        """Take what fits of the oldest document; the rest of it comes next, after a start token of its own."""
-        document = waiting.take_oldest()
-        if len(document) > room:
-            waiting.add(np.concatenate([self.start, document[room:]]), first=True)
-            self.left += 1
-        return document[:room]
 
 
 def _to_file(file: Path, pieces: Iterator[NDArray[np.int32]], block_length: int) -> NDArray[np.int32]:
