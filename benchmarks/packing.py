@@ -80,7 +80,7 @@ def rows_of(options: argparse.Namespace) -> Iterator[str]:
             method=method,
             mode="replace",
         )
-        adapted, tokenizer = made.model.model, made.model.tokenizer
+        adapted, tokenizer = made.model, made.tokenizer
         packed, counts = pack_with_counts(shuffled, tokenizer, BLOCK)
         for name, blocks in ((JOINED, joined_blocks(shuffled, tokenizer)), (OURS, packed)):
             run = run_probe(
