@@ -20,6 +20,7 @@ from lingraft.corpora.language_id import LanguageGuess
 from lingraft.evaluation.answers import greedy_answers
 from lingraft.evaluation.likelihood import bits_per_byte
 from lingraft.tokenizers.chat import prompt_format
+from lingraft.tokenizers.document_start import document_start
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 tiny_world = importlib.import_module("tiny_world")
@@ -159,8 +160,11 @@ def test_without_prompts_held_out_text_is_carried_on(world):
         any(text.startswith(f"{beginning} ") for text in HELD_OUT) for beginning in beginnings
     )
     model, tokenizer = load("model")
-    ids = [tokenizer.bos_token_id, *tokenizer(beginnings[0], add_special_tokens=False)["input_ids"]]
-    found = model.generate(torch.tensor([ids]), max_new_tokens=8, do_sample=False)[0, len(ids) :]
+    ids = [document_start(tokenizer), *tokenizer(beginnings[0], add_special_tokens=False)["input_ids"]]
+    # Said, since generate takes a first token that is also the pad token for padding.
+    seen = torch.ones(1, len(ids), dtype=torch.long)
+    made = model.generate(torch.tensor([ids]), attention_mask=seen, max_new_tokens=8, do_sample=False)
+    found = made[0, len(ids) :]
     assert rows[0]["answers"]["before"] == tokenizer.decode(found, skip_special_tokens=True)
 
 

@@ -42,7 +42,6 @@ def tokenizer_with(*more: str, template: str | None = None, **roles: str) -> Pre
         ([], CHATML, {"bos_token": "<|im_start|>", "eos_token": "<|im_end|>"}, "<|im_start|>"),
         ([], CHATML, {"eos_token": "<|im_end|>"}, "<|im_end|>"),
         ([SEPARATOR], "{{ raise_exception('no') }}", {"bos_token": "<|im_start|>"}, "<|im_start|>"),
-        ([SEPARATOR], None, {}, SEPARATOR),
     ],
 )
 def test_what_stands_before_a_document(
@@ -55,7 +54,7 @@ def test_what_stands_before_a_document(
 
 def test_a_tokenizer_without_any() -> None:
     with pytest.raises(TokenizerError, match="neither a bos nor an eos"):
-        document_start(tokenizer_with())
+        document_start(tokenizer_with(SEPARATOR))
 
 
 def test_adapted_and_extended_tokenizers_begin_documents_as_their_source_does() -> None:

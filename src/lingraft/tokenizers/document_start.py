@@ -24,20 +24,20 @@ def document_start(tokenizer: Any, override: int | None = None) -> int:
         The token id.
 
     Raises:
-        TokenizerError: The tokenizer has none of these tokens.
+        TokenizerError: The tokenizer names neither bos nor eos.
     """
     if override is not None:
         return int(override)
     roles = [text for text in (tokenizer.bos_token, tokenizer.eos_token) if text is not None]
-    turns = _dialogue(tokenizer) if roles else ""
-    separators = [SEPARATOR] if SEPARATOR in tokenizer.get_added_vocab() else []
-    chosen = [*(text for text in roles if turns.count(text) < len(DIALOGUE)), *separators, *roles]
-    if not chosen:
+    if not roles:
         raise TokenizerError(
             "a tokenizer with neither a bos nor an eos token",
             "one of them, to mark where a document starts",
             "set bos_token in its tokenizer_config.json, or give the id of the document-start token",
         )
+    turns = _dialogue(tokenizer)
+    separators = [SEPARATOR] if SEPARATOR in tokenizer.get_added_vocab() else []
+    chosen = [*(text for text in roles if turns.count(text) < len(DIALOGUE)), *separators, *roles]
     return int(tokenizer.convert_tokens_to_ids(chosen[0]))
 
 
