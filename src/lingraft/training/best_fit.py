@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from lingraft.corpora.encoding import encode_documents
 
 LOOKAHEAD = 128
-"""Documents among which the next that fits is sought. Of lines of help or news, 1 % is then repeated in blocks of 128
-tokens; of web pages, 2 % in blocks of 1,024. More would mix the order of documents for little."""
+"""Documents among which the next that fits is sought: enough that little is repeated, and few enough that the order of
+documents is hardly mixed."""
 FEWEST_BLOCKS, MOST_BLOCKS = 4, 1024
-"""Blocks that the waiting documents fill. With 2, of lines in blocks of 1,024 tokens, twelve times as much is repeated;
-more than the most are not waited for, so that memory stays bounded where documents are books."""
+"""Blocks that the waiting documents fill: with fewer, short lines leave long blocks little to choose from; more are not
+waited for, so that memory stays bounded where documents are books."""
 
 
 class _Waiting:
