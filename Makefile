@@ -27,7 +27,7 @@ lint: $(VENV)/.installed-test ## Style, types, imports that run downward only, d
 	$(BIN)/pydoclint --quiet --config pyproject.toml src
 
 unit: $(VENV)/.installed-test ## The tests alone, a process and a thread a core; TESTS="-k name" for some.
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile $(TESTS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder $(TESTS)
 
 install: $(VENV)/.installed ## Set up only.
 

@@ -163,6 +163,7 @@ def lingraft(hub: Hub, home: Path, *arguments: str) -> subprocess.CompletedProce
     return subprocess.run(command, capture_output=True, text=True, timeout=300, env=env, check=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("adapted", ["extended"], indirect=True)
 def test_a_hub_id_works_where_a_path_does(hub, adapted, tmp_path, capsys):
     """Pushed, fetched again by name, and measured: the same number as from the directory."""

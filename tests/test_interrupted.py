@@ -305,6 +305,7 @@ def compared(world):
     return (world / "compared" / "table.md").read_text(encoding="utf-8"), probes
 
 
+@pytest.mark.slow
 def test_a_comparison_killed_again_and_again_ends_with_the_same_table(server, world, template, tmp_path):
     """SIGKILL at random times of the real command; probes that were finished stay as they are."""
     undisturbed = tmp_path / "undisturbed"
@@ -406,6 +407,7 @@ def swept(world):
     return tables, result
 
 
+@pytest.mark.slow
 def test_a_sweep_killed_at_every_point_ends_with_the_same_tables(server, world, template, tmp_path):
     """One run directory, a death at each point in turn; finished instances stay as they are."""
     undisturbed = tmp_path / "undisturbed"

@@ -34,6 +34,7 @@ RAY = pytest.param(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("workers", "address"), [(1, None), (2, None), pytest.param(2, "local", marks=RAY.marks)]
 )
@@ -67,6 +68,7 @@ def test_a_cluster_with_room_for_fewer_workers_does_all_tasks(tmp_path):
     assert names(tmp_path) == sorted("ñabcd")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="no ray")
 def test_calls_share_a_cluster_until_one_wants_more_room(tmp_path, monkeypatch):
     import ray

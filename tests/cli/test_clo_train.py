@@ -170,6 +170,7 @@ def compared(capsys: Any, *options: str, out: str = "out") -> dict[str, Any]:
     return metrics
 
 
+@pytest.mark.slow
 def test_a_larger_grid_adds_to_a_smaller_one(place: Path, capsys: Any) -> None:
     small = compared(capsys, "--arms", "clo", "--sizes", "4", "--seeds", "1")
     made = {file: file.stat().st_mtime_ns for file in Path("out/cells").iterdir()}
@@ -183,6 +184,7 @@ def test_a_larger_grid_adds_to_a_smaller_one(place: Path, capsys: Any) -> None:
     assert len(list(Path("out/cells").iterdir())) == 1 + 2 * 2 * 2, "a smaller grid deletes nothing"
 
 
+@pytest.mark.slow
 def test_compare_and_again(place: Path, capsys: Any) -> None:
     def compare(*more: str) -> int:
         given = ["--model", "model", "--pairs", "pairs.jsonl", "--held-out", "held.jsonl", "--out", "out"]

@@ -201,6 +201,7 @@ def files(directory):
     return {name: content for name, content in found.items() if not name.startswith("fidelity")}
 
 
+@pytest.mark.slow
 def test_killed_anywhere_it_ends_the_same(world, capsys):
     more = ("--skip", "fidelity")  # the other process would load lingua
     command = [sys.executable, "-m", "lingraft.cli.app", *arguments(*more, out="killed")]

@@ -96,6 +96,7 @@ def load(name):
     return AutoModelForCausalLM.from_pretrained(name), AutoTokenizer.from_pretrained(name)
 
 
+@pytest.mark.slow
 def test_everything_a_run_leaves(world, capsys):
     assert prompted(*TEXTS, "--samples", "2", "--json") == 0
     result = json.loads(capsys.readouterr().out)

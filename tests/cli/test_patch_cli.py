@@ -128,6 +128,7 @@ def test_ones_own_activations_change_nothing(world):
     assert len(set(rows["text"])) > 8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "how",
     [
@@ -194,6 +195,7 @@ def test_another_command_or_another_file_is_refused(world, capsys):
     assert re.search(r"differs in: content of pairs\)", capsys.readouterr().err)
 
 
+@pytest.mark.slow
 def test_controls_and_selection(world, capsys):
     """Noise and shuffled donors are other runs; select reads them beside the real one and the samples."""
     given = ("--score", "options", "--site", "attn")

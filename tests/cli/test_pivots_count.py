@@ -107,6 +107,7 @@ def test_the_same_for_any_workers(world, capsys):
     assert "8 pairs" in said.out and not said.err
 
 
+@pytest.mark.slow
 @ray
 @pytest.mark.parametrize("workers", ["1", "2", "8"])
 def test_the_same_on_ray(world, workers):
@@ -297,6 +298,7 @@ def actors_below(process):
     return found
 
 
+@pytest.mark.slow
 @ray
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="no /proc")
 def test_a_ray_worker_that_is_killed(world):

@@ -499,6 +499,7 @@ def process(world, *arguments, **environment):
     )
 
 
+@pytest.mark.slow
 def test_the_same_rows_whatever_order_python_hashes_in(world):
     """fastText, the draws and the neighbours, in two real processes; JSON alone on stdout, nothing on stderr."""
     made = []

@@ -317,6 +317,7 @@ def run_script(directory: Path, out: Path, launcher: list[str] | None = None, **
     return done.returncode
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("parameters", ["attention", "lora"])
 def test_killed_and_started_again_ends_the_same(tmp_path: Path, parameters: str) -> None:
     options = OPTIONS | {
@@ -341,6 +342,7 @@ def test_killed_and_started_again_ends_the_same(tmp_path: Path, parameters: str)
     assert_close(again["weights"], once["weights"], 0.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("parameters", ["attention", "full"])
 def test_two_processes_equal_one(tmp_path: Path, parameters: str) -> None:
     options = OPTIONS | {"parameters": parameters, "gradient_accumulation": 2, "evaluate_at": [0, 4]}

@@ -256,6 +256,7 @@ SETTINGS = DiagnoseSettings(
 )
 
 
+@pytest.mark.slow
 def test_the_stage_runs_the_verb_and_reads_it_back(world):
     said = []
     context = StageContext("look", Path("stage"), "ru", seed=3, say=said.append)

@@ -76,6 +76,7 @@ def found(out: Path) -> dict[str, str]:
     return {**marks, "map": json.dumps(table.to_pylist(), default=str)}
 
 
+@pytest.mark.slow
 def test_ray_gives_what_one_process_gives(world: Path) -> None:
     assert main(["run", "recipe.yaml", "--out", "one", "--device", "cpu"]) == 0
     scale = ["--set", "scale.workers=2", "--set", "scale.ray=local"]

@@ -190,6 +190,7 @@ def test_what_was_being_written_when_a_stage_was_killed_does_not_stay(place: Pat
     assert contents(place / "run") == contents(place / "whole")
 
 
+@pytest.mark.slow
 def test_killed_at_random_times(place: Path) -> None:
     run(place, out="whole")
     generator = random.Random(0)

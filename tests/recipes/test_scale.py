@@ -127,6 +127,7 @@ def test_it_prints_its_result_as_json_alone(
     assert told.err.count("kept from before") == 4
 
 
+@pytest.mark.slow
 def test_two_processes_train_what_one_trains(alone: Path, world: Path) -> None:
     out = "two"
     done = launch(world, out, "scale.processes=2")
@@ -140,6 +141,7 @@ def test_two_processes_train_what_one_trains(alone: Path, world: Path) -> None:
     assert [s["key"] for s in keys[0]] == [s["key"] for s in keys[1]], "how wide it ran changes no result"
 
 
+@pytest.mark.slow
 def test_an_error_in_two_processes_is_one_line(world: Path) -> None:
     done = launch(world, "bad", "scale.processes=2", "pretrain.batch_size=3")
     told = [line for line in done.stderr.splitlines() if not line.startswith("[")]
@@ -147,6 +149,7 @@ def test_an_error_in_two_processes_is_one_line(world: Path) -> None:
     assert told[0].startswith("error: a batch of 3") and "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_killed_anywhere_it_ends_with_the_same_models(alone: Path, world: Path) -> None:
     for stage in ("pretrain-", "preference-", "evaluate-"):
         with subprocess.Popen(

@@ -51,6 +51,7 @@ def sharded(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tied", [True, False])
 def test_a_sharded_training_gives_the_weights_of_a_whole_one(
     sharded: dict[str, Any], tmp_path: Path, tied: bool

@@ -145,6 +145,7 @@ def table(runs, settings=SETTINGS):
     return comparison_metrics(summarise(runs, settings))
 
 
+@pytest.mark.slow
 def test_a_killed_comparison_goes_on_to_the_same_table(load, contender_of, corpus, tmp_path, monkeypatch):
     model = load(tied=False)
     contenders = [contender_of(model, "replace"), contender_of(model, "extend")]

@@ -106,6 +106,7 @@ def test_transferred_model_has_the_literal_rows(load, donor, unigram_tokenizer, 
     assert torch.equal(after["input"], after["output"]) == tied
 
 
+@pytest.mark.slow
 @pytest.mark.real
 def test_real_model_and_donor(real_asset):
     """SmolLM2 with multilingual-E5-small as donor and target vocabulary: 40 new tokens, all anchors each."""

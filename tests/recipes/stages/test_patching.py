@@ -38,6 +38,7 @@ def write(name, rows):
     )
 
 
+@pytest.mark.slow
 def test_pairs_of_ones_own(world, staged):
     write("rows.jsonl", ROWS)
     result, page = staged(
@@ -136,6 +137,7 @@ KIND.run(settings, StageContext(name="it", out=Path("killed"), language="eu", se
 """
 
 
+@pytest.mark.slow
 def test_killed_in_the_control_and_continued(world, staged):
     write("rows.jsonl", ROWS)
     given = {"model": "model", "pairs": "rows.jsonl", "score": "options", "folds": 2}

@@ -95,6 +95,7 @@ KIND.run(settings, StageContext(name="it", out=Path("killed"), language="de", se
 """
 
 
+@pytest.mark.slow
 def test_killed_and_continued(world, staged):
     given = {**FAST, "keep": "last"}
     command = [sys.executable, "-c", KILLED, json.dumps(given)]

@@ -48,6 +48,7 @@ def world(tmp_path, monkeypatch):
 GIVEN = {"corpus": ["eu.jsonl"], "english": ["en.jsonl"], "lexicon": "lexicon.tsv", "tokens": 400}
 
 
+@pytest.mark.slow
 def test_all_of_it(world, staged):
     result, page = staged(
         KIND,
@@ -142,6 +143,7 @@ KIND.run(settings, StageContext(name="it", out=Path("killed"), language="eu", se
 """
 
 
+@pytest.mark.slow
 def test_killed_and_continued(world, staged):
     place = "lingraft.recipes.pivots.selecting:write_selection_table"
     given = {**GIVEN, "controls": ["random"], "least_length": 10}
