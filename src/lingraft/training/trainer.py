@@ -1,6 +1,6 @@
 """The loop: transformers.Trainer on accelerate, with what our trainings need and no more.
 
-This is the one file that needs the extra `train`. Trainer keeps its optimiser and random states as torch pickles inside
+Because of it trainings need the extra `train`. Trainer keeps its optimiser and random states as torch pickles inside
 the run directory. They are only ever read back from checkpoints that carry our own completion marker and sit in a
 directory that this same command made; weights are safetensors.
 """
@@ -16,7 +16,6 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch.utils.data import Dataset
 from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
@@ -24,7 +23,6 @@ from transformers.trainer_callback import PrinterCallback
 from lingraft.errors import MissingExtraError, TrainingError
 from lingraft.files import fsync_directory, write_json
 from lingraft.models.opening import quiet_bars
-from lingraft.training.losses import cross_entropy
 from lingraft.training.optimization import (
     MasterAdamW,
     body_parameters,
@@ -48,24 +46,6 @@ def require_accelerate() -> None:
     """
     if importlib.util.find_spec("accelerate") is None:
         raise MissingExtraError("accelerate", "train", "continued pre-training")
-
-
-class BlockDataset(Dataset[dict[str, torch.Tensor]]):
-    """Blocks in a fixed order: item i is what the i-th sequence of the training is, whoever asks for it."""
-
-    def __init__(self, blocks: NDArray[np.integer[Any]], order: NDArray[np.int64]) -> None:
-        self.blocks, self.order = blocks, order
-
-    def __len__(self) -> int:
-        return len(self.order)
-
-    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
-        return {"input_ids": torch.from_numpy(self.blocks[self.order[index]].astype(np.int64))}
-
-
-def stack(rows: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
-    """Put rows of one length into a batch."""
-    return {"input_ids": torch.stack([row["input_ids"] for row in rows])}
 
 
 Collate = Callable[[list[Any]], dict[str, Any]]
@@ -289,17 +269,3 @@ class RunTrainer(Trainer):
                 if other != current:
                     shutil.rmtree(other, ignore_errors=True)
         self.accelerator.wait_for_everyone()
-
-
-class CausalTrainer(RunTrainer):
-    """Continued pre-training on blocks of one length."""
-
-    def compute_loss(
-        self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
-    ) -> Any:
-        """Return the mean negative log-likelihood of each token of a block but its first, nats."""
-        ids = inputs["input_ids"]
-        with self.casting(ids.device.type):
-            outputs = model(input_ids=ids[:, :-1], use_cache=False)
-        loss = cross_entropy(outputs.logits.flatten(0, 1), ids[:, 1:].flatten())
-        return (loss, outputs) if return_outputs else loss
