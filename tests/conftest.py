@@ -7,16 +7,17 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
-import importlib.util
 import random
-import sys
-import types
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from .oracle_fixtures import nnsight, oracle
+
+__all__ = ["nnsight", "oracle"]
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -252,30 +253,6 @@ def real_asset() -> Callable[[str], Path]:
         return Path(path)
 
     return find
-
-
-@pytest.fixture
-def oracle(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
-    """A function that imports a module of a package that results are compared with, or skips the test.
-
-    They come with `make test`, but for `nnterp`, whose latest release (1.3.0) needs an nnsight older than 0.8.
-    `wechsel` and `deepfocus` import the library `fasttext`, which does not build against current numpy. What the
-    tests call of them does not use it, so an empty stand-in takes its place for the time of the test.
-    """
-
-    def load(name: str) -> Any:
-        if "fasttext" not in sys.modules and importlib.util.find_spec("fasttext") is None:
-            stand_in: Any = types.ModuleType("fasttext")
-            stand_in.util = types.ModuleType("fasttext.util")
-            stand_in.FastText = types.SimpleNamespace(_FastText=type("_FastText", (), {}))
-            monkeypatch.setitem(sys.modules, "fasttext", stand_in)
-            monkeypatch.setitem(sys.modules, "fasttext.util", stand_in.util)
-        try:
-            return importlib.import_module(name)
-        except ImportError as error:
-            return pytest.skip(f"{name} cannot be imported: {error}")
-
-    return load
 
 
 @pytest.fixture

@@ -282,7 +282,10 @@ def test_examples_run(block: Fence, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     kept = [dict(table) for table in tables]
     try:
         # As a module of its own: dataclasses and pydantic look their names up there.
-        code = compile("\n" * block.line + block.text, str(block.page), "exec")
+        # From a file of its own too, at the same lines: libraries that read the source of their caller find it.
+        example = tmp_path / f"{block.page.stem}.py"
+        example.write_text("\n" * block.line + block.text, encoding="utf-8")
+        code = compile(example.read_text(encoding="utf-8"), str(example), "exec")
         exec(code, {"__name__": f"example_{block.line}"})
     finally:
         for table, before in zip(tables, kept, strict=True):

@@ -1,9 +1,7 @@
 """Every pair equals nnsight's answer: hooks of another library, in ordinary forwards and generations."""
 
 import operator
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,16 +15,6 @@ from lingraft.patching.sites import PATCH_SITES
 
 DONOR = [17, 301, 44, 45, 9, 230, 77]
 RECEIVER = [5, 88, 131, 402, 19, 7, 33, 250, 61, 71, 300]
-
-
-@pytest.fixture
-def nnsight(oracle: Callable[[str], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The library, without the `save` that it would otherwise give to every object of the process."""
-    config = tmp_path / "nnsight.yaml"
-    config.write_text("APP:\n  PYMOUNT: false\n", encoding="utf-8")
-    monkeypatch.setenv("NNSIGHT_CONFIG", str(config))
-    monkeypatch.setattr(sys, "argv", sys.argv[:1])
-    return oracle("nnsight")
 
 
 def place(wrapped: Any, model: Any, site: str, layer: int) -> Any:

@@ -1,7 +1,6 @@
 """The logit lens beside other libraries': nnsight's trace of every architecture, nnterp's ready-made lens."""
 
 import operator
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,16 +14,6 @@ from lingraft.pivots.prompt_tokens import Row, encode_rows
 from lingraft.pivots.tracing import Traces, trace_words
 
 from .word_helpers import MODELS, small_task
-
-
-@pytest.fixture
-def nnsight(oracle: Callable[[str], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The library, without the `save` that it would otherwise give to every object of the process."""
-    config = tmp_path / "nnsight.yaml"
-    config.write_text("APP:\n  PYMOUNT: false\n", encoding="utf-8")
-    monkeypatch.setenv("NNSIGHT_CONFIG", str(config))
-    monkeypatch.setattr(sys, "argv", sys.argv[:1])
-    return oracle("nnsight")
 
 
 def traced_rows(model: Any, tokenizer: Any) -> tuple[Traces, list[Row]]:
