@@ -77,8 +77,10 @@ trimmed, the tokenizer of `replace`; `extend` adds 8,000 tokens. Scores are bits
 is better, after steps of {tokens} tokens; the unchanged model trains for as many floating-point operations.
 {weights}
 Best published: of the methods above. Brackets after scores: 95% over seeds by Student's t, so very wide for two; after
-differences: 95% over documents, paired bootstrap. `subword-mean+unigram` is not published: `subword-mean` with
-`fused`'s shift of new rows to the corpus's unigram frequencies, to show what that shift does alone."""
+differences: 95% over documents, paired bootstrap."""
+ABLATION = """\
+`subword-mean+unigram` is not published: `subword-mean` with `fused`'s shift of new rows to the corpus's unigram
+frequencies, to show what that shift does alone."""
 
 
 def texts_of(language: str, swahili: Path) -> dict[str, Path]:
@@ -171,6 +173,7 @@ def heading(arguments: argparse.Namespace) -> list[str]:
         "```",
         "",
         *NOTE.format(tokens=tokens, weights=weights).splitlines(),
+        *(ABLATION.splitlines() if "subword-mean+unigram" in arguments.methods else ()),
         "",
         f"Written on {platform.machine()}; the seconds of each probe are in its file.",
         "",
