@@ -59,9 +59,9 @@ def head_lines(options, values):
     yield (
         f"Made by `OMP_NUM_THREADS={os.environ['OMP_NUM_THREADS']} python benchmarks/preference_training.py"
         f"{options.given}`. {processor()}, {torch.get_num_threads()} of {os.cpu_count()} cores used, torch"
-        f" {torch.__version__}, transformers {version('transformers')}, trl {version('trl')}. Other programs were"
-        f" using the machine all the while: load {values.get('load', 0):.1f} at the start. So seconds are of the"
-        " processor, not of the clock."
+        f" {torch.__version__}, transformers {version('transformers')}, trl {version('trl')}. Load of the machine,"
+        f" this program's 1 included: {values.get('load', 0):.1f} at the start, {values.get('load at the end', 0):.1f}"
+        " at the end. Seconds are of the processor, not of the clock."
     )
     yield ""
     yield (
@@ -113,9 +113,10 @@ def speed_lines(values):
         if ways.get(OURS) and ways.get(FASTEST)
     ]
     told = "; ".join(
-        f"{length}, {items} items, {trained}: {ratio}" for (_, length, items, trained), ratio in clocks
+        f"{length}, {items} item{'' if items == '1' else 's'} a step, {trained}: {ratio}"
+        for (_, length, items, trained), ratio in clocks
     )
-    yield f"By the clock, other programs and all, reference included: {told}."
+    yield f"By the clock, reference included: {told}."
     yield ""
 
 
@@ -152,17 +153,24 @@ def parts_lines(values):
         yield ""
 
 
-def memory_lines(values):
-    found = {}
+def peaks(values):
+    """From `(parameters, how, items a piece)` to bytes above the loaded model, the median of its rounds."""
+    found = defaultdict(list)
     for name, value in values.items():
         if name.startswith("memory "):
             _, parameters, how, items, _turn = name.split()
-            found.setdefault((parameters, how, int(items)), []).append(value)
+            found[parameters, how, int(items)].append(value["above"])
+    return {case: statistics.median(taken) for case, taken in found.items()}
+
+
+def memory_lines(values):
+    found = peaks(values)
     if not found:
         return
     weights = values["weights"]
     names = {
         "clo": "Lingraft, `clo`",
+        "clo-by-rows": "Lingraft, `clo`, a piece's rows in groups (`--tokens-together`)",
         "sft-both": "Lingraft, `sft-both`",
         "trl-dpo": "TRL, DPOTrainer, reference computed before",
         "trl-sft": "TRL, SFTTrainer",
@@ -174,20 +182,16 @@ def memory_lines(values):
         " program, same items | times SFT, same tokens | times TRL's SFT, same items |"
     )
     yield "|---|---|---|---|---|---|---|---|"
-    for (parameters, how, items), taken in found.items():
-        above = statistics.median(one["above"] for one in taken)
+    for (parameters, how, items), above in found.items():
         cells = [f"{above / 2**20:,.0f}", f"{(above + weights) / 2**20:,.0f}"]
-        sft = {"clo": "sft-both", "trl-dpo": "trl-sft"}.get(how)
-        against = (
-            [(sft, items), (sft, 3), ("trl-sft", items)]
-            if how == "clo"
-            else [(sft, items), (None, 0), (None, 0)]
-        )
-        for base in (found.get((parameters, *other)) for other in against):
-            if base is None:
+        sft = {"clo": "sft-both", "clo-by-rows": "sft-both", "trl-dpo": "trl-sft"}.get(how)
+        against = [(sft, items), (None, 0), (None, 0)]
+        if how == "clo":
+            against[1:] = [(sft, 3), ("trl-sft", items)]
+        for other in (found.get((parameters, *base)) for base in against):
+            if other is None:
                 cells.append("-")
                 continue
-            other = statistics.median(one["above"] for one in base)
             cells.append(
                 f"{above / other:.2f} (weights included {(above + weights) / (other + weights):.2f})"
             )
@@ -198,9 +202,51 @@ def memory_lines(values):
         " libraries. `sft-both` trains on each item's two answers, `clo` on four: two items of `clo` are as many tokens"
         " in a forward pass as three of `sft-both`. A step's pieces (`gradient_accumulation`) change nothing but memory"
         " and a little time, since the loss is normalised by the whole step: so the same tokens are what a training"
-        " within a given memory compares."
+        " within a given memory compares. With `--tokens-together` a piece's rows go through the model as many tokens"
+        " at a time as supervised training's of the same items, one group after the other."
     )
     yield ""
+
+
+def speed_aim(values):
+    times = defaultdict(list)
+    for (model, length, _, trained), ways in speeds(values).items():
+        prompt, answer = length.rstrip("~").split("/")
+        for how in (FASTEST, "compact") if prompt == answer else ():
+            if found := ratios(ways[OURS], ways[how], reference=True):
+                times[how].append(f"{statistics.median(found):.2f} ({model}, {length}, {trained})")
+    released, changed = (", ".join(times[how]) or "not measured" for how in (FASTEST, "compact"))
+    return (
+        "Tokens of answers a second where prompts are as long as answers, reference included: at least 1.6 times TRL's."
+        f" Came out: {released}; where TRL is changed to score answers alone, {changed}."
+    )
+
+
+def memory_aim(values):
+    found, told = peaks(values), []
+    for (parameters, how, items), above in found.items():
+        if how != "clo":
+            continue
+        rows, same, tokens = (
+            found.get((parameters, *case))
+            for case in (("clo-by-rows", items), ("sft-both", items), ("sft-both", 3))
+        )
+        shares = [
+            (above, tokens, "at the same tokens a forward pass"),
+            (rows, same, "at the same items, rows in groups"),
+            (above, same, "at the same items, all rows at once"),
+        ]
+        shown = [f"{mine / theirs:.2f} {what}" for mine, theirs, what in shares if mine and theirs]
+        told.append(f"{parameters}: {', '.join(shown)}")
+    return (
+        "Peak memory above the loaded model: at most 1.15 times supervised training's with the same parameters trained."
+        f" Came out: {'; '.join(told) or 'not measured'}."
+    )
+
+
+def aim_lines(values):
+    """What was wanted, and what came out."""
+    yield from ("## What was wanted", "", speed_aim(values), "", memory_aim(values))
 
 
 def page_lines(options, values):
@@ -208,3 +254,4 @@ def page_lines(options, values):
     yield from speed_lines(values)
     yield from parts_lines(values)
     yield from memory_lines(values)
+    yield from aim_lines(values)

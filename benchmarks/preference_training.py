@@ -129,7 +129,8 @@ def measure_memory(options, kept):
     reference, length = options.models[0], options.lengths[0]
     prompt, answer = map(int, length.rstrip("~").split("/"))
     for parameters in options.parameters:
-        cases = [("clo", MEMORY_ITEMS), ("sft-both", SAME_TOKENS), ("sft-both", MEMORY_ITEMS)]
+        cases = [("clo", MEMORY_ITEMS), ("clo-by-rows", MEMORY_ITEMS)]
+        cases += [("sft-both", SAME_TOKENS), ("sft-both", MEMORY_ITEMS)]
         if parameters == options.parameters[0]:
             cases += [(how, MEMORY_ITEMS) for how in ("trl-dpo", "trl-sft")]
         for how, items in cases:
