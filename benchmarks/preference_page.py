@@ -59,9 +59,9 @@ def head_lines(options, values):
     yield (
         f"Made by `OMP_NUM_THREADS={os.environ['OMP_NUM_THREADS']} python benchmarks/preference_training.py"
         f"{options.given}`. {processor()}, {torch.get_num_threads()} of {os.cpu_count()} cores used, torch"
-        f" {torch.__version__}, transformers {version('transformers')}, trl {version('trl')}. Load of the machine,"
-        f" this program's 1 included: {values.get('load', 0):.1f} at the start, {values.get('load at the end', 0):.1f}"
-        " at the end. Seconds are of the processor, not of the clock."
+        f" {torch.__version__}, transformers {version('transformers')}, trl {version('trl')}. Load of the machine:"
+        f" {values.get('load', 0):.1f} before the start; {values.get('load at the end', 0):.1f} at the end, this"
+        " program's own 1 included. Seconds are of the processor, not of the clock."
     )
     yield ""
     yield (
