@@ -51,6 +51,52 @@ OASST = [
     message("es", None, "prompter", "¿Qué?", lang="es"),
     message("es1", "es", "assistant", "Nada.", lang="es"),
 ]
+
+
+def tree(*replies, **root):
+    """A tree as the released `trees` files hold it; replies inside it need not say whose they are."""
+    return {
+        "message_tree_id": root["message_id"],
+        "tree_state": "ready_for_export",
+        "prompt": root | {"replies": replies},
+    }
+
+
+def inside(text, role="assistant", *replies, **more):
+    return {
+        "message_id": f"i{text}",
+        "role": role,
+        "text": text,
+        "lang": "en",
+        "replies": list(replies),
+    } | more
+
+
+TREES = [
+    tree(
+        inside("Worse.", rank=1),
+        inside(
+            WANTED[0][1],
+            "assistant",
+            inside("A second question", "prompter", inside("And its answer")),
+            rank=0,
+        ),
+        **message("p0", None, "prompter", WANTED[0][0]),
+    ),
+    tree(inside("Nada."), **message("es", None, "prompter", "¿Qué?", lang="es")),
+    tree(
+        inside("Deleted.", rank=0, deleted=True),
+        inside("Spam.", rank=0, review_result=False),
+        inside(WANTED[1][1], rank=2, review_result=True),
+        **message("p1", None, "prompter", WANTED[1][0], lang="en-GB"),
+    ),
+]
+THREADS = [
+    {"thread_id": f"t{n}{end}", "thread": [{**message(f"p{n}", None, "prompter", p)}, inside(r), *more]}
+    for n, (p, r) in enumerate(WANTED)
+    # Two threads of one tree, the longer one with another first answer: the first in the file wins.
+    for end, r, more in (("a", r, []), ("b", "Another.", [inside("More?", "prompter"), inside("No.")]))
+]
 FORMATS = {
     "alpaca": ALPACA,
     "plain": PLAIN,
@@ -136,6 +182,35 @@ def test_bad_rows_have_numbers_and_reasons(tmp_path):
     assert [one.row for one in found.instructions] == [0, len(bad) + 1] and found.rows == len(bad) + 2
     kept = [json.loads(line) for line in (tmp_path / "bad.jsonl").open(encoding="utf-8")]
     assert {entry["line"]: entry["reason"] for entry in kept} == dict(enumerate(bad, start=2))
+
+
+@pytest.mark.parametrize(
+    "rows", [TREES, [one["prompt"] for one in TREES], THREADS], ids=["trees", "nested messages", "threads"]
+)
+def test_every_export_of_openassistant(tmp_path, rows):
+    found = read_instructions(write(tmp_path / "o.jsonl.gz", rows))
+    assert found.format == "openassistant" and texts(found) == WANTED and not found.refused
+    assert [one.id for one in found.instructions] == ["p0", "p1"] and found.has_ids
+    assert [one.row for one in found.instructions] == [0, 2] and found.rows == len(rows)
+
+
+def test_conversations_that_give_nothing(tmp_path):
+    more = [
+        {"message_tree_id": "x", "prompt": None},
+        {"thread_id": "y", "thread": []},
+        {"thread_id": "y", "thread": ["Hello"]},
+        {"thread_id": "z", "thread": [message("z", None, "prompter", "Anyone?")]},
+        tree(inside("Yes."), **message("s", None, "prompter", "Buy!", review_result=False)),
+        tree(inside("Mine", "prompter"), **message("u", None, "prompter", "Whose?")),
+    ]
+    found = read_instructions(write(tmp_path / "o.jsonl", [*TREES, *more]))
+    assert texts(found) == WANTED
+    assert found.refused == {
+        "prompt is no message": 1,
+        "thread is not a list of messages": 2,
+        "no answer": 2,
+        "refused by its reviewers": 1,
+    }
 
 
 def test_a_tree_without_an_answer(tmp_path):

@@ -12,8 +12,7 @@ from lingraft.corpora.json_objects import JsonObject, parse_object, read_objects
 from lingraft.corpora.reading import MAXIMUM_BAD_LINES
 from lingraft.corpora.rejects import Rejects
 from lingraft.errors import ConfigError, CorpusError
-
-USERS, ASSISTANTS = {"human", "user", "prompter"}, {"gpt", "assistant", "chatgpt", "bing", "bard", "model"}
+from lingraft.preference.openassistant import ASSISTANTS, USERS, first_turns, is_openassistant
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +72,7 @@ def read_instructions(
     | format | a row |
     |---|---|
     | `alpaca` | `instruction`, `input` (may be empty or absent), `output` |
-    | `openassistant` | a message: `message_id`, `parent_id`, `role`, `text`, `lang`, `rank` |
+    | `openassistant` | a message (`message_id`, `parent_id`, `role`, `text`, `lang`, `rank`), a thread or a tree |
     | `sharegpt` | `conversations`, a list of `from` and `value` |
     | `messages` | `messages`, a list of `role` and `content` |
     | `plain` | `prompt`, `response` |
@@ -148,12 +147,13 @@ def detect_format(path: Path, rows: Sequence[Mapping[str, Any]]) -> str:
     for name, needed in (
         ("sharegpt", {"conversations"}),
         ("messages", {"messages"}),
-        ("openassistant", {"message_id", "parent_id", "role", "text"}),
         ("alpaca", {"instruction", "output"}),
         ("plain", {"prompt", "response"}),
     ):
         if needed <= fields:
             return name
+    if is_openassistant(fields):
+        return "openassistant"
     listed = f"the fields {', '.join(map(str, sorted(fields)))}" if rows else "no JSON object"
     raise CorpusError(
         f"{path} with {listed}",
@@ -191,39 +191,9 @@ def _messages(rows: Sequence[JsonObject], language: str | None) -> Iterator[Foun
 
 
 def _openassistant(rows: Sequence[JsonObject], language: str | None) -> Iterator[Found]:
-    """Yield every tree's first turn with its best-ranked answer: the lowest `rank`, then the first in the file."""
-    answers: dict[str, list[JsonObject]] = {}
-    for row in rows:
-        parent = row.fields.get("parent_id")
-        if parent is not None and row.fields.get("role") in ASSISTANTS and not row.fields.get("deleted"):
-            answers.setdefault(str(parent), []).append(row)
-    for row in rows:
-        fields = row.fields
-        if fields.get("parent_id") is not None:
-            continue
-        found: tuple[str, str, str] | str
-        if language is not None and fields.get("lang") != language:
-            continue
-        if fields.get("deleted"):
-            found = "deleted"
-        elif fields.get("role") not in USERS:
-            found = "the first turn is not the user's"
-        elif not (replies := answers.get(str(fields.get("message_id")), [])):
-            found = "no answer"
-        else:
-            best = min(replies, key=_rank)
-            merged = {
-                "id": fields.get("message_id"),
-                "text": fields.get("text"),
-                "answer": best.fields.get("text"),
-            }
-            found = _checked(JsonObject(merged, row.line, row.content), "text", "answer")
-        yield row.line, row.content, found
-
-
-def _rank(row: JsonObject) -> float:
-    rank = row.fields.get("rank")
-    return float(rank) if isinstance(rank, int | float) else float("inf")
+    for found in first_turns(rows, language):
+        outcome = found.reason if isinstance(found, BadRecord) else _checked(found, "text", "answer")
+        yield found.line, found.content, outcome
 
 
 FORMATS: Mapping[str, Callable[[Sequence[JsonObject], str | None], Iterator[Found]]] = {
