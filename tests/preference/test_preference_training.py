@@ -128,6 +128,25 @@ def test_train_then_revert_keeps_attention_of_a_full_training() -> None:
         assert not torch.equal(full[name], before[name]), name
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_what_goes_back_is_not_measured(tmp_path: Path, precision: str) -> None:
+    """An evaluation gives the sum of all parameters' sizes: under `train_then_revert` that of the model that is kept.
+
+    It changes nothing of the training, whose losses are those of `full`, and the best weights are of their own step.
+    """
+    options = OPTIONS | {"precision": precision, "evaluate_at": [0, 2, 3, 4]}
+    full = train(None, parameters="full", **options)
+    back = train(None, parameters="train_then_revert", **options)
+    assert back["losses"] == full["losses"]
+    size = sum(float(value.double().abs().sum()) for value in back["weights"].values())
+    exact = 1e-9 if precision == "float32" else 1e-4
+    assert back["evaluations"][4]["value"] == pytest.approx(size, rel=exact)
+    assert full["evaluations"][4]["value"] != pytest.approx(size, rel=5e-4)
+    best = train(tmp_path, parameters="train_then_revert", keep="best", **options)
+    size = sum(float(value.double().abs().sum()) for value in best["weights"].values())
+    assert best["step"] == 3 and best["evaluations"][3]["value"] == pytest.approx(size, rel=exact)
+
+
 def test_lora_gives_a_plain_model_whose_attention_alone_changed() -> None:
     before = tiny_llama()
     after = train(None, parameters="lora", lora={"rank": 3, "alpha": 6.0}, **OPTIONS)["weights"]

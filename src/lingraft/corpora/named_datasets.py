@@ -4,11 +4,14 @@ NAME is one of the hub, a directory that `save_to_disk` of the `datasets` librar
 that it reads. The split is "train" unless named, or the only one. No code of a data set is run.
 """
 
+import hashlib
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from lingraft.errors import CorpusError, MissingExtraError
+from lingraft.files import sha256_of
 
 PREFIX = "hf:"
 
@@ -46,6 +49,27 @@ def dataset_rows(reference: str | Path) -> Iterator[dict[str, Any]]:
             "hf:NAME, hf:NAME:CONFIG or hf:NAME:CONFIG:SPLIT of a data set on the hub or in a directory",
             "check the name and the network, or give a local file",
         ) from error
+
+
+def rows_revision(reference: str | Path) -> str:
+    """Return what pins a file of rows or a data set: the sha256 of the file, or of the data set's rows as JSON.
+
+    Args:
+        reference: A file, or `hf:NAME`, whose rows are read for it.
+
+    Returns:
+        Hexadecimal digits.
+
+    Raises:
+        CorpusError: The data set cannot be loaded.
+        MissingExtraError: The library for it is not installed.
+    """
+    if not is_dataset(reference):
+        return sha256_of(Path(reference))
+    digest = hashlib.sha256()
+    for row in dataset_rows(reference):
+        digest.update(json.dumps(row, ensure_ascii=False, sort_keys=True, default=str).encode() + b"\n")
+    return digest.hexdigest()
 
 
 def _parts(name: str) -> tuple[str, str, str]:

@@ -5,7 +5,7 @@ parameters (win rates of 29.7 and 69.6), so the policy is a choice, and `low_res
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -35,6 +35,19 @@ class LoraOptions:
     dropout: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class Learning:
+    """What a policy does beyond letting parameters learn.
+
+    Attributes:
+        finish: Gives the plain model that came out, when the training is over.
+        as_kept: While its context is open, the model has the weights that it would be kept with at that moment.
+    """
+
+    finish: Callable[[], Any]
+    as_kept: Callable[[], AbstractContextManager[None]] = nullcontext
+
+
 def check_policy(policy: str) -> None:
     """Refuse a policy that there is not.
 
@@ -51,7 +64,7 @@ def check_policy(policy: str) -> None:
 @contextmanager
 def learning_parameters(
     model: Any, policy: str, lora: LoraOptions | None = None, *, seed: int = 0
-) -> Iterator[Callable[[], Any]]:
+) -> Iterator[Learning]:
     """Let the policy's parameters learn, and no other.
 
     Args:
@@ -61,8 +74,8 @@ def learning_parameters(
         seed: Of the additions' first values.
 
     Yields:
-        What is to be called when the training is over: it gives the plain model that came out. Under
-        `train_then_revert` everything but attention has its first values again (our reading of the name).
+        How to measure on the way and how to end. Under `train_then_revert` everything but attention then has its first
+        values again (our reading of the name).
 
     Raises:
         TrainingError: Another policy.
@@ -73,7 +86,7 @@ def learning_parameters(
     try:
         if policy == "lora":
             with _with_lora(model, lora or LoraOptions(), seed) as finish:
-                yield finish
+                yield Learning(finish)
             return
         attention = attention_parameters(model)
         for name, parameter in model.named_parameters():
@@ -82,9 +95,9 @@ def learning_parameters(
             first = {
                 n: p.detach().to("cpu", copy=True) for n, p in model.named_parameters() if n not in attention
             }
-            yield lambda: _reverted(model, first)
+            yield Learning(lambda: _reverted(model, first), lambda: _as_reverted(model, first))
         else:
-            yield lambda: model
+            yield Learning(lambda: model)
     finally:
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(before.get(name, True))
@@ -111,6 +124,16 @@ def _reverted(model: Any, first: dict[str, torch.Tensor]) -> Any:
         if name in first:
             parameter.copy_(first[name])
     return model
+
+
+@contextmanager
+def _as_reverted(model: Any, first: dict[str, torch.Tensor]) -> Iterator[None]:
+    trained = {n: p.detach().to("cpu", copy=True) for n, p in model.named_parameters() if n in first}
+    _reverted(model, first)
+    try:
+        yield
+    finally:
+        _reverted(model, trained)
 
 
 def low_resource_warning(policy: str, english_bits: float, target_bits: float) -> str | None:

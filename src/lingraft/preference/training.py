@@ -16,7 +16,7 @@ from lingraft.preference.best import BestWeights
 from lingraft.preference.collation import EncodedItem, Format, ItemDataset, encode_items
 from lingraft.preference.items import PairedItem, write_items
 from lingraft.preference.plan import PreferencePlan
-from lingraft.preference.policies import check_policy, learning_parameters
+from lingraft.preference.policies import Learning, check_policy, learning_parameters
 from lingraft.preference.references import item_logs, kept_logs
 from lingraft.preference.shared_prompt import answering
 from lingraft.preference.trainer import PreferenceTrainer
@@ -165,7 +165,7 @@ def train_preference(
         arguments = trainer_arguments(
             model, loop, directory, pieces=gradient_accumulation, save_steps=save_steps, trackers=trackers
         )
-        with learning_parameters(model, plan.parameters, plan.lora, seed=plan.seed) as finish:
+        with learning_parameters(model, plan.parameters, plan.lora, seed=plan.seed) as policy:
             learning = sum(p.numel() for p in model.parameters() if p.requires_grad)
             if output_dir is not None:
                 open_training_directory(arguments, directory, command, model, resume=resume)
@@ -187,7 +187,7 @@ def train_preference(
                     tokens_together=tokens_together,
                     masters=masters,
                     evaluate_at=evaluate_at,
-                    evaluate=evaluate,
+                    evaluate=None if evaluate is None else _of_what_is_kept(policy, evaluate),
                     advance=advance,
                 )
                 checkpoint = latest_checkpoint(directory)
@@ -195,8 +195,18 @@ def train_preference(
                 advance(resumed_from)
                 trainer.run(checkpoint)
             step = BestWeights(directory).restore(model) if keep == "best" else loop.steps
-            trained = finish()
+            trained = policy.finish()
     return _result(trained, trainer, dropped, learning=learning, step=step, resumed_from=resumed_from)
+
+
+def _of_what_is_kept(policy: Learning, evaluate: Evaluation) -> Evaluation:
+    """Let an evaluation see the weights that would be kept: what goes back at the end is not to be measured."""
+
+    def measure(step: int, model: Any) -> Mapping[str, Any]:
+        with policy.as_kept():
+            return evaluate(step, model)
+
+    return measure
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import numpy as np
 
 from lingraft.contents import with_contents
 from lingraft.corpora.language_id import LanguageIdentifier
+from lingraft.corpora.named_datasets import rows_revision
 from lingraft.corpora.reading import MAXIMUM_BAD_LINES
 from lingraft.corpora.rejects import Rejects
 from lingraft.errors import ConfigError
@@ -164,7 +165,7 @@ def _check(options: FidelityOptions, language: str) -> None:
 def _command(options: FidelityOptions) -> dict[str, Any]:
     """What a run is known again by."""
     given = {**asdict(options), "prompts": str(options.prompts)}
-    given[f"{CONTENT_OF}prompts"] = sha256_of(options.prompts)
+    given[f"{CONTENT_OF}prompts"] = rows_revision(options.prompts)
     for name in ("allow", "english_words", "template"):
         value = getattr(options, name)
         if value is not None and Path(value).is_file():
@@ -242,7 +243,7 @@ def _write(
         inputs=(
             InputRevision(role="model", reference=loaded.reference, revision=loaded.revision),
             InputRevision(
-                role="prompts", reference=str(options.prompts), revision=sha256_of(options.prompts)
+                role="prompts", reference=str(options.prompts), revision=rows_revision(options.prompts)
             ),
         ),
         files=files,

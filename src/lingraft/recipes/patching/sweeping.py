@@ -11,7 +11,8 @@ from typing import Any
 import torch
 
 from lingraft.contents import with_contents
-from lingraft.files import find_run, open_run_directory, sha256_of
+from lingraft.corpora.named_datasets import rows_revision
+from lingraft.files import find_run, open_run_directory
 from lingraft.models.architecture import resolve
 from lingraft.models.loading import LoadedModel
 from lingraft.patching.instances import Instance
@@ -137,7 +138,7 @@ def run_sweep(
         "device": str(ready.loaded.model.device),
         "inputs": [
             InputRevision(role="model", reference=options.model, revision=ready.loaded.revision),
-            InputRevision(role="pairs", reference=options.pairs, revision=sha256_of(Path(options.pairs))),
+            InputRevision(role="pairs", reference=options.pairs, revision=rows_revision(options.pairs)),
         ],
     }
     job = SweepJob(options, out.absolute(), device, ready.memory_bytes)

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lingraft.corpora.language_id import COMMON_LANGUAGES
+from lingraft.corpora.named_datasets import rows_revision
 from lingraft.errors import ConfigError
 from lingraft.files import CONTENT_OF, find_run, open_run_directory, replacing, sha256_of
 from lingraft.models.loading import LoadedModel, load_model
@@ -67,7 +68,9 @@ class CompareOptions:
 
     def command(self) -> dict[str, Any]:
         """Return what a run is known again by: all but the grid, which may grow or shrink in one directory."""
-        contents = {f"{CONTENT_OF}{name}": sha256_of(getattr(self, name)) for name in ("pairs", "held_out")}
+        contents = {
+            f"{CONTENT_OF}{name}": rows_revision(getattr(self, name)) for name in ("pairs", "held_out")
+        }
         if Path(self.template).is_file():
             contents[f"{CONTENT_OF}template"] = sha256_of(Path(self.template))
         given = {**asdict(self), "pairs": str(self.pairs), "held_out": str(self.held_out)}
@@ -176,7 +179,7 @@ def _write(
         inputs=(
             source,
             *(
-                InputRevision(role=r, reference=str(path), revision=sha256_of(path))
+                InputRevision(role=r, reference=str(path), revision=rows_revision(path))
                 for r, path in files.items()
             ),
         ),

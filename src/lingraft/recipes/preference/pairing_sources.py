@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lingraft.assets.splitting import held_out
+from lingraft.corpora.named_datasets import is_dataset, rows_revision
 from lingraft.corpora.reading import MAXIMUM_BAD_LINES
 from lingraft.errors import ConfigError
 from lingraft.preference.aligned import PROMPT, Candidate, Wording
@@ -185,14 +186,12 @@ def file_revisions(options: PairOptions) -> tuple[InputRevision, ...]:
         options: The options.
 
     Returns:
-        One for each file, with its sha256.
+        One for each file or data set, with the sha256 of what it holds.
     """
-    from lingraft.files import sha256_of
-
     return tuple(
-        InputRevision(role=name, reference=str(path), revision=sha256_of(path))
+        InputRevision(role=name, reference=str(path), revision=rows_revision(path))
         for name, path in options.files.items()
-        if path.is_file()
+        if is_dataset(path) or path.is_file()
     )
 
 

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from lingraft.corpora.language_id import COMMON_LANGUAGES
+from lingraft.corpora.named_datasets import is_dataset, rows_revision
 from lingraft.errors import ConfigError
-from lingraft.files import CONTENT_OF, find_run, open_run_directory, sha256_of
+from lingraft.files import CONTENT_OF, find_run, open_run_directory
 from lingraft.models.loading import LoadedModel, load_model
 from lingraft.models.saving import save_checkpoint
 from lingraft.preference.items import PairedItem, read_items
@@ -64,8 +65,8 @@ class PreferenceOptions:
             value = getattr(self, name)
             if value is not None:
                 given[name] = str(value)
-                if Path(value).is_file():
-                    given[f"{CONTENT_OF}{name}"] = sha256_of(Path(value))
+                if is_dataset(value) or Path(value).is_file():
+                    given[f"{CONTENT_OF}{name}"] = rows_revision(value)
         return given
 
 
@@ -145,11 +146,11 @@ def run_preference(
         trackers=trackers,
         say=say,
     )
+    if is_main_process() and not (out / "model").exists():
+        _save(loaded, form, trained, options, out, dtype)
     result = _result(options, loaded, trained, items, refused, language, time.monotonic() - started)
     if not is_main_process():
         return result
-    if not (out / "model").exists():
-        _save(loaded, form, trained, options, out, dtype)
     measured = None if monitor is None or not options.monitor.fidelity_prompts else monitor.items
     write_preference_report(out, trained, measured, result)
     write_result(out, result)
@@ -253,11 +254,13 @@ def _result(
     }
     inputs = [
         InputRevision(role="model", reference=loaded.reference, revision=loaded.revision),
-        InputRevision(role="pairs", reference=str(options.pairs), revision=sha256_of(options.pairs)),
+        InputRevision(role="pairs", reference=str(options.pairs), revision=rows_revision(options.pairs)),
     ]
     if options.held_out is not None:
         held_out = options.held_out
-        inputs.append(InputRevision(role="held-out", reference=str(held_out), revision=sha256_of(held_out)))
+        inputs.append(
+            InputRevision(role="held-out", reference=str(held_out), revision=rows_revision(held_out))
+        )
     return RunResult(
         kind="clo train",
         metrics={

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from lingraft.corpora.language_id import LanguageIdentifier, LinguaIdentifier
+from lingraft.corpora.named_datasets import rows_revision
 from lingraft.corpora.reading import MAXIMUM_BAD_LINES
 from lingraft.errors import CorpusError
-from lingraft.files import CONTENT_OF, open_run_directory, sha256_of
+from lingraft.files import CONTENT_OF, open_run_directory
 from lingraft.preference.instructions import InstructionFile, read_instructions
 from lingraft.preference.items import PairedItem, write_items
 from lingraft.preference.translation import CachedEngine, Engine, TranslationPlan, translate_texts
@@ -120,7 +121,7 @@ def run_translation(options: TranslateOptions, *, out: Path, cache: Path | None 
             InputRevision(
                 role="instructions",
                 reference=str(options.instructions),
-                revision=sha256_of(options.instructions),
+                revision=rows_revision(options.instructions),
             ),
             InputRevision(role="engine", reference=engine.name, revision=engine.version),
         ),
@@ -161,7 +162,7 @@ def _command(options: TranslateOptions, engine: Engine) -> dict[str, Any]:
         "verb": "clo translate",
         **plain,
         "engine_version": engine.version,
-        f"{CONTENT_OF}instructions": sha256_of(options.instructions),
+        f"{CONTENT_OF}instructions": rows_revision(options.instructions),
     }
 
 
