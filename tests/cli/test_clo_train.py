@@ -131,6 +131,21 @@ def test_bad_input_is_one_line(place: Path, capsys: Any) -> None:
     assert "a tokenizer without a chat template" in found and "--template plain" in found
 
 
+def test_what_a_template_cannot_write_is_left_out_and_counted(place: Path, capsys: Any) -> None:
+    """Templates of thinking models cut an answer at its own end of thought; one such answer stops no training."""
+    content = "{{ message['content'] }}"
+    thought = "{{ message['content'].partition('</think>')[0] if '</think>' in message['content'] }}"
+    thinking = f"{{% if message['role'] != 'user' %}}<think>{thought}</think>{{% endif %}}"
+    answer = "{{ message['content'].split('</think>')[-1] }}"
+    Path("template.jinja").write_text(CHAT.replace(content, thinking + answer), encoding="utf-8")
+    odd = replace(items(1, 20)[0], english_response="Write </think> behind it.")
+    write_items(Path("pairs.jsonl"), [*items(8), odd])
+    assert train("--template", "template.jinja", "--json") == 0
+    counts = json.loads(capsys.readouterr().out)["counts"]["items"]
+    assert counts["read"] == 9 and counts["trained on"] == 8
+    assert counts["texts that the template cannot write as they are"] == 1
+
+
 def test_counted_and_named_but_not_stopped(place: Path, capsys: Any) -> None:
     """An empty side, identical answers and a missing translation are passed over, each kept with its line."""
     broken = [
@@ -219,6 +234,28 @@ def test_compare_and_again(place: Path, capsys: Any) -> None:
     ]
 
 
+@pytest.mark.slow
+def test_every_arm_trains_on_the_same_items(place: Path, capsys: Any) -> None:
+    """A long English answer is no matter to `sft`, which looks at target answers alone: `clo` leaves it out."""
+    long = [replace(item, english_response=item.english_response * 40) for item in items(4, 20)]
+    write_items(Path("pairs.jsonl"), [*items(5), *long, *items(4, 30)])
+    given = ["--model", "model", "--pairs", "pairs.jsonl", "--held-out", "held.jsonl", "--out", "out"]
+    options = ["--arms", "sft,sft-both,clo", "--max-length", "120", "--max-new-tokens", "4", "--json", *FAST]
+    assert main(["clo", "compare", *given, *options, "--sizes", "8"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["counts"]["items"].pop("to draw from") == 9
+    assert list(result["counts"]["items"].values()) == [4]
+    tokens = {
+        arm: json.loads(Path(f"out/cells/{arm}-8-0.json").read_text(encoding="utf-8"))["answer_tokens"]
+        for arm in ("sft", "sft-both", "clo")
+    }
+    # The same eight items: target answers, both answers, and both with the other one of each.
+    assert tokens["clo"] == 2 * tokens["sft-both"] and tokens["sft"] < tokens["sft-both"]
+    shutil.rmtree("out")
+    line = refused(capsys, main(["clo", "compare", *given, *options, "--sizes", "10"]))
+    assert "10 items wanted, 9 that fit every arm" in line
+
+
 def test_compare_refuses(place: Path, capsys: Any) -> None:
     def line(*more: str) -> str:
         given = ["--model", "model", "--pairs", "pairs.jsonl", "--held-out", "held.jsonl", "--out", "out"]
@@ -228,3 +265,40 @@ def test_compare_refuses(place: Path, capsys: Any) -> None:
     assert "--sizes '4,x'; expected whole numbers" in line("--sizes", "4,x")
     write_items(Path("held.jsonl"), items(3))
     assert "3 of the 3 held-out items are among those to train on" in line("--sizes", "4")
+
+
+def as_data_set(file: str, name: str) -> str:
+    """Save the rows of a file as a data set; return its reference."""
+    import datasets
+
+    rows = [json.loads(line) for line in Path(file).read_text(encoding="utf-8").splitlines()]
+    datasets.Dataset.from_list(rows).save_to_disk(name)
+    return f"hf:{name}"
+
+
+def test_data_sets_take_the_place_of_files(place: Path, capsys: Any) -> None:
+    pytest.importorskip("datasets")
+    named, held = as_data_set("pairs.jsonl", "sets/pairs"), as_data_set("held.jsonl", "sets/held")
+    assert train("--held-out", held, "--evaluations", "1", "--json", pairs=named) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert train("--held-out", "held.jsonl", "--evaluations", "1", "--json", out="files") == 0
+    other = json.loads(capsys.readouterr().out)
+    assert found["metrics"]["loss"] == other["metrics"]["loss"]
+    assert found["metrics"]["evaluations"] == other["metrics"]["evaluations"]
+    pinned = {entry["role"]: entry["revision"] for entry in found["inputs"]}
+    assert len(pinned["pairs"]) == len(pinned["held-out"]) == 64 and pinned["pairs"] != pinned["held-out"]
+    assert Path("out/model/model.safetensors").exists()
+    # Read again, not trained again; and other rows under the same name are another run.
+    assert train("--held-out", held, "--evaluations", "1", "--json", pairs=named) == 0
+    assert json.loads(capsys.readouterr().out) == found
+    write_items(Path("pairs.jsonl"), items(13))
+    shutil.rmtree("sets/pairs")
+    as_data_set("pairs.jsonl", "sets/pairs")
+    assert train("--held-out", held, "--evaluations", "1", pairs=named) == 2
+    assert "content of pairs" in capsys.readouterr().err
+    grid = ["--arms", "base,clo", "--sizes", "8", "--seeds", "1", *FAST, "--max-new-tokens", "4", "--json"]
+    given = ["--model", "model", "--pairs", named, "--held-out", held, "--out", "compared"]
+    assert main(["clo", "compare", *given, *grid]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [arm["items"] for arm in found["metrics"]["arms"]] == [0, 8]
+    assert found["inputs"][1]["revision"] != pinned["pairs"]

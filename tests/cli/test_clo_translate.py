@@ -264,6 +264,16 @@ def test_killed_in_the_middle_and_started_again(world):
     assert lines("out/rejects.jsonl") == lines("undisturbed/rejects.jsonl") == []
 
 
+def test_instructions_of_a_data_set(world, capsys):
+    datasets = pytest.importorskip("datasets")
+    datasets.Dataset.from_list(lines("english.jsonl")).save_to_disk("set")
+    assert main(command("--json", data="hf:set")) == 0 and main(command(out="file")) == 0
+    assert lines("out/pairs.jsonl") == lines("file/pairs.jsonl") != []
+    named = ["--instructions", "hf:set", "--translations", "hf:set", "--target-language", "es"]
+    assert main(["clo", "pairs", *named, "--out", "paired"]) == 2
+    assert "identical answers" in capsys.readouterr().err
+
+
 def test_a_cache_shared_between_runs(world, capsys):
     assert main(command("--cache", "shared.sqlite", out="one")) == 0
     capsys.readouterr()

@@ -226,6 +226,14 @@ def test_which_prompts_are_taken(world, quick, capsys):
     )
 
 
+def test_prompts_of_a_data_set(world, quick, capsys):
+    datasets = pytest.importorskip("datasets")
+    datasets.Dataset.from_list(read_rows("prompts.jsonl")).save_to_disk("set")
+    assert fidelity("--json", prompts="hf:set") == 0 and fidelity("--json", out="file") == 0
+    rows, others = read_rows("out/answers.jsonl"), read_rows("file/answers.jsonl")
+    assert rows == others and [row["prompt"] for row in rows] == PROMPTS
+
+
 def test_what_the_user_gives_counts(world, quick, monkeypatch):
     Path("q.jinja").write_text("Q: {{ messages[0]['content'] }}\nA:", encoding="utf-8")
     Path("words.txt").write_text("size\n", encoding="utf-8")

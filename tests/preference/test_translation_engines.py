@@ -14,11 +14,18 @@ from tiny_seq2seq import ENGLISH, make_m2m100, make_marian, make_t5
 from lingraft.errors import ConfigError, LingraftError, MissingExtraError, ModelError, TranslationError
 from lingraft.models.seq2seq import load_seq2seq, stated_licence
 from lingraft.preference.engine_apertium import ApertiumEngine
-from lingraft.preference.engine_inputs import LanguageMarks, find_marks, fit_length, join_parts
+from lingraft.preference.engine_inputs import (
+    LanguageMarks,
+    find_marks,
+    fit_length,
+    join_parts,
+    translated_whole,
+)
 from lingraft.preference.engine_parallel import ParallelEngine
 from lingraft.recipes.preference.translation_engines import EngineOptions, open_engine
 
-GREEDY = EngineOptions(device="cpu", beams=1, max_new_tokens=12)
+MOST = 24
+GREEDY = EngineOptions(device="cpu", beams=1, max_new_tokens=MOST)
 
 
 @pytest.fixture(scope="module")
@@ -31,9 +38,31 @@ def models(tmp_path_factory, unigram_backend, multilingual_texts):
     }
 
 
+@pytest.fixture(scope="module")
+def converted(models, tmp_path_factory):
+    """Converts a model for CTranslate2, once; its tokenizer's files go with it."""
+    root, made = tmp_path_factory.mktemp("converted"), {}
+
+    def convert(family):
+        out = root / family
+        if family not in made:
+            converters = pytest.importorskip("ctranslate2").converters
+            converters.TransformersConverter(str(models[family])).convert(str(out))
+            for file in models[family].iterdir():
+                kept = (
+                    file.suffix == ".safetensors" or (out / file.name).exists() or file.name == "config.json"
+                )
+                if not kept:
+                    shutil.copy(file, out)
+        made[family] = out
+        return out
+
+    return convert
+
+
 def options_of(family, **more):
     prefix = "translate English to Spanish: " if family == "t5" else ""
-    return EngineOptions(**{"device": "cpu", "beams": 1, "max_new_tokens": 12, "prefix": prefix, **more})
+    return EngineOptions(**{"device": "cpu", "beams": 1, "max_new_tokens": MOST, "prefix": prefix, **more})
 
 
 @pytest.mark.parametrize("family", ["marian", "m2m100", "t5"])
@@ -49,7 +78,7 @@ def test_what_generate_says_alone_is_what_the_engine_says_in_a_batch(models, fam
         text = f"{options_of(family).prefix}{sentence}"
         ids = loaded.tokenizer(text, return_tensors="pt").input_ids
         with torch.inference_mode():
-            produced = loaded.model.generate(ids, num_beams=1, do_sample=False, max_new_tokens=12, **extra)
+            produced = loaded.model.generate(ids, num_beams=1, do_sample=False, max_new_tokens=MOST, **extra)
         row = [token for token in produced[0].tolist() if token != extra.get("forced_bos_token_id")]
         expected.append(loaded.tokenizer.decode(row, skip_special_tokens=True).strip())
     assert engine.translate(ENGLISH) == expected
@@ -61,19 +90,50 @@ def test_what_generate_says_alone_is_what_the_engine_says_in_a_batch(models, fam
 
 
 @pytest.mark.parametrize("family", ["marian", "m2m100", "t5"])
-def test_ctranslate2_says_what_transformers_says(models, family, tmp_path):
-    converters = pytest.importorskip("ctranslate2").converters
-    directory = models[family]
-    out = tmp_path / "converted"
-    converters.TransformersConverter(str(directory)).convert(str(out))
-    for file in directory.iterdir():
-        if file.suffix != ".safetensors" and not (out / file.name).exists() and file.name != "config.json":
-            shutil.copy(file, out)
+def test_ctranslate2_says_what_transformers_says(models, converted, family):
     options = options_of(family)
-    converted, _ = open_engine(f"ctranslate2:{out}", "es", options)
-    original, _ = open_engine(f"seq2seq:{directory}", "es", options)
-    assert converted.translate(ENGLISH) == original.translate(ENGLISH)
-    assert converted.version != original.version
+    faster, _ = open_engine(f"ctranslate2:{converted(family)}", "es", options)
+    original, _ = open_engine(f"seq2seq:{models[family]}", "es", options)
+    assert faster.translate(ENGLISH) == original.translate(ENGLISH)
+    assert faster.version != original.version
+
+
+@pytest.mark.parametrize("family", ["marian", "m2m100", "t5"])
+@pytest.mark.parametrize("kind", ["seq2seq", "ctranslate2"])
+def test_a_translation_that_was_cut_off_is_none(models, converted, family, kind):
+    """What has no end within the most new tokens is translated in halves; if these have none either, it is nothing.
+
+    There is room for `El perro.` and `¡Perro!`, and not for `Abra el menú, por favor`.
+    """
+    reference = f"{kind}:{models[family] if kind == 'seq2seq' else converted(family)}"
+    engine, _ = open_engine(reference, "es", options_of(family))
+    whole = engine.translate(ENGLISH)
+    lengths = [len(engine._tokenizer(text)["input_ids"]) for text in whole]
+    room = max(lengths[0], lengths[3]) + 2
+    assert all(whole) and room < lengths[2] - 1
+    engine, _ = open_engine(reference, "es", options_of(family, max_new_tokens=room))
+    asked = []
+    parts = engine._translate_parts
+    engine._translate_parts = lambda given: asked.append(given) or parts(given)
+    found = engine.translate([ENGLISH[2], ENGLISH[3], ENGLISH[0]])
+    assert found[1:] == [whole[3], whole[0]]
+    assert asked[0] == [ENGLISH[2], ENGLISH[3], ENGLISH[0]] and " ".join(asked[1]) == ENGLISH[2]
+    assert all(len(text.split()) < 14 for text in asked[1]) and found[0] != whole[2]
+
+
+def test_halves_are_put_together_again():
+    """A translation of at most three words comes to its end: seven words are cut in two and the longer half again."""
+
+    def translate(parts):
+        asked.append(parts)
+        return [None if len(part.split()) > 3 else part.upper() for part in parts]
+
+    asked = []
+    found = translated_whole(["a b c d, e f g", "h", ""], translate, len, 100)
+    assert found == ["A B C D, E F G", "H", ""]
+    assert asked == [["a b c d, e f g", "h", ""], ["a b c d,", "e f g"], ["a b", "c d,"]]
+    never = translated_whole(["one two three four five"], lambda parts: [None] * len(parts), len, 100)
+    assert never == [""] and translated_whole([], translate, len, 9) == []
 
 
 def test_the_target_language_changes_what_m2m100_says(models):

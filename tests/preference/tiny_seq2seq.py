@@ -1,4 +1,7 @@
-"""Tiny random translation models of three families, with their own tokenizers, as checkpoint directories."""
+"""Tiny translation models of three families, with their own tokenizers, as checkpoint directories.
+
+They learn four sentences by heart, so that their translations end, at unequal lengths; random ones go on for ever.
+"""
 
 import json
 import logging
@@ -35,6 +38,10 @@ ENGLISH = [
     "Open the document, please, and choose the size of the paper in the menu.",
     "Dog!",
 ]
+TRANSLATIONS = {
+    "es": ["El perro.", "12 cafés: Größe", "Abra el menú, por favor", "¡Perro!"],
+    "sw": ["Mbwa.", "Kahawa 12", "Fungua menyu ya hati", "Mbwa mbwa"],
+}
 
 
 def sentencepiece_vocabulary(directory, texts):
@@ -54,12 +61,43 @@ def sentencepiece_vocabulary(directory, texts):
     return file, [name for name in names if name not in {"<s>", "</s>", "<unk>"}]
 
 
-def save(directory, model, tokenizer):
+def save(directory, model, tokenizer, *, prefix="", languages=("es",)):
+    learn_by_heart(model, tokenizer, prefix, languages)
     logging.disable(logging.WARNING)
     model.eval().save_pretrained(directory)
     tokenizer.save_pretrained(directory)
     logging.disable(logging.NOTSET)
     return directory
+
+
+def learn_by_heart(model, tokenizer, prefix, languages):
+    """Train on the sentences, with the language's token at the beginning of a translation where there is one."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    end, padding = model.config.eos_token_id, model.config.pad_token_id
+    given = tokenizer([prefix + text for text in ENGLISH] * len(languages), padding=True, return_tensors="pt")
+    rows = []
+    for language in languages:
+        token = [tokenizer.convert_tokens_to_ids(f"__{language}__")] if len(languages) > 1 else []
+        for text in TRANSLATIONS[language]:
+            pieces = tokenizer(text, add_special_tokens=False)["input_ids"]
+            rows.append([*token, *pieces, end])
+    width = max(map(len, rows))
+    labels = torch.tensor([row + [-100] * (width - len(row)) for row in rows])
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=0.0)
+    model.eval()
+    for _ in range(200):
+        optimizer.zero_grad()
+        loss = model(
+            input_ids=given["input_ids"],
+            attention_mask=given["input_ids"].ne(padding).long(),
+            labels=labels,
+        ).loss
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+    torch.set_num_threads(threads)
+    assert loss < 0.1, float(loss)
 
 
 def make_marian(directory, texts, source="en", target="es"):
@@ -97,7 +135,9 @@ def make_m2m100(directory, texts):
     tokenizer = M2M100Tokenizer(**files, src_lang="en", additional_special_tokens=languages)
     torch.manual_seed(1)
     config = M2M100Config(vocab_size=len(tokenizer) + 8, decoder_start_token_id=2, **SIZES)
-    return save(directory / "model", M2M100ForConditionalGeneration(config), tokenizer)
+    return save(
+        directory / "model", M2M100ForConditionalGeneration(config), tokenizer, languages=("es", "sw")
+    )
 
 
 def make_t5(directory, backend):
@@ -112,9 +152,11 @@ def make_t5(directory, backend):
         d_ff=64,
         num_layers=2,
         num_heads=2,
-        initializer_factor=5.0,
+        initializer_factor=1.0,
         pad_token_id=tokenizer.pad_token_id,
         eos_token_id=tokenizer.eos_token_id,
         decoder_start_token_id=tokenizer.pad_token_id,
     )
-    return save(directory, T5ForConditionalGeneration(config), tokenizer)
+    return save(
+        directory, T5ForConditionalGeneration(config), tokenizer, prefix="translate English to Spanish: "
+    )

@@ -1,5 +1,9 @@
 """Chat templates as ids: the prompt is what generation starts from, and both together are the conversation."""
 
+import importlib.util
+from datetime import datetime
+from pathlib import Path
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -169,6 +173,80 @@ def test_a_template_of_words_alone_ends_with_eos(byte_bpe_tokenizer):
         chosen = prompt_format(byte_bpe_tokenizer, template)
         assert byte_bpe_tokenizer.decode(chosen.prompt_ids("Hi")) == "### user:\nHi\n\n### assistant:\n"
         assert byte_bpe_tokenizer.decode(chosen.response_ids("Hi", "Ho")) == "Ho<|im_end|>"
+
+
+@pytest.mark.parametrize("ending", ["\n\n", "\n\n{{ eos_token }}"])
+def test_line_breaks_that_are_added_tokens_end_no_turn(byte_bpe_tokenizer, ending):
+    """Gemma's runs of line breaks are added tokens; a template in words has one after each answer."""
+    byte_bpe_tokenizer.add_tokens(["\n\n", "\n\n\n"])
+    template = (
+        "### Instruction:\n{{ prompt }}\n\n### Response:\n{% for m in messages[1:] %}{{ m['content'] }}"
+    )
+    chosen = prompt_format(byte_bpe_tokenizer, template + ending + "{% endfor %}")
+    assert chosen.end_ids == (byte_bpe_tokenizer.eos_token_id,)
+    answer = chosen.response_ids("Hi", "One.\n\nTwo.")
+    assert answer[-1] == byte_bpe_tokenizer.eos_token_id
+    assert byte_bpe_tokenizer.decode(answer).startswith("One.\n\nTwo.")
+
+
+def dated(written: str) -> str:
+    return "{{ " + written + " }}\n" + NO_GENERATION + SYSTEM[SYSTEM.index("{% if add") :]
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["strftime_now('%Y-%m-%d')", "date_string if date_string is defined else strftime_now('%d %b %Y')"],
+)
+def test_the_same_ids_on_every_day(byte_bpe_tokenizer, monkeypatch, written):
+    """What asks transformers for today's date is told one date: ids must not change while a training is kept."""
+    chosen = with_template(byte_bpe_tokenizer, dated(written))
+    before = chosen.prompt_ids("Hi"), chosen.response_ids("Hi", "Ho")
+    assert "2024" in byte_bpe_tokenizer.decode(before[0])
+
+    class Tomorrow(datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return datetime(2031, 2, 3, tzinfo=tz)
+
+    monkeypatch.setattr("transformers.utils.chat_template_utils.datetime", Tomorrow)
+    messages = [{"role": "user", "content": "Hi"}]
+    assert "2031" in byte_bpe_tokenizer.apply_chat_template(messages, tokenize=False)
+    assert (chosen.prompt_ids("Hi"), chosen.response_ids("Hi", "Ho")) == before
+
+
+def test_an_answer_begins_behind_an_empty_thought(byte_bpe_tokenizer):
+    """Where answers are asked for, the template's empty thought is given; where they are trained, it is learnt."""
+    chosen = with_template(byte_bpe_tokenizer, THINKING)
+    opened = byte_bpe_tokenizer.decode(chosen.opening_ids("Hi"))
+    assert opened.endswith("assistant\n<think>\n\n</think>\n\n")
+    both = chosen.prompt_ids("Hi") + chosen.response_ids("Hi", "Ho")
+    assert both[: len(chosen.opening_ids("Hi"))] == chosen.opening_ids("Hi")
+    for template in (SYSTEM, TRIMMING, NO_GENERATION):
+        chosen = prompt_format(byte_bpe_tokenizer, template)
+        assert chosen.opening_ids("Hi") == chosen.prompt_ids("Hi")
+
+
+def released_templates() -> list[str]:
+    """Chat templates of released text models, as TRL carries them."""
+    found = importlib.util.find_spec("trl")
+    places = [] if found is None else Path(str(found.origin)).parent.glob("chat_templates/*.jinja")
+    seeing = ("idefics", "llava", "smolvlm")
+    return sorted(str(place) for place in places if not place.name.startswith(seeing))
+
+
+@pytest.mark.skipif(
+    not released_templates(), reason="trl, which carries templates of released models, is not there"
+)
+def test_templates_of_released_models(byte_bpe_tokenizer):
+    for place in released_templates():
+        chosen = prompt_format(byte_bpe_tokenizer, read_template(place))
+        decode, answer = byte_bpe_tokenizer.decode, chosen.response_ids("Hi there?", "Ho, you.")
+        whole = chosen.prompt_ids("Hi there?") + answer
+        opened = chosen.opening_ids("Hi there?")
+        assert whole[: len(opened)] == opened, place
+        assert decode(opened).count("Hi there?") == 1 and "Ho, you." not in decode(opened), place
+        assert decode(whole[len(opened) :]).startswith("Ho, you."), place
+        assert answer[-1] in chosen.end_ids, place
 
 
 def test_an_end_of_turn_that_is_not_eos_ends_answers_too(byte_bpe_tokenizer):

@@ -22,8 +22,8 @@ class AnswerFormat(Protocol):
     def end_ids(self) -> Sequence[int]:
         """Tokens that end an answer."""
 
-    def prompt_ids(self, prompt: str) -> list[int]:
-        """Return a prompt's tokens, up to where the answer begins."""
+    def opening_ids(self, prompt: str) -> list[int]:
+        """Return a prompt's tokens, up to where the answer itself begins."""
 
 
 def greedy_answers(
@@ -103,7 +103,7 @@ def answer_batches(
         raise ConfigError(
             f"{max_new_tokens} new tokens in batches of {batch_size}", "at least 1 of each", "correct it"
         )
-    rows = [list(format.prompt_ids(prompt)) for prompt in prompts]
+    rows = [list(format.opening_ids(prompt)) for prompt in prompts]
     _check_lengths(model, rows, prompts, max_new_tokens)
     tokenizer = format.tokenizer
     ends = sorted({int(end) for end in format.end_ids})
@@ -139,7 +139,7 @@ def check_prompts(
     Raises:
         ConfigError: A prompt and its answer do not fit into the model's context, or a prompt has no token.
     """
-    _check_lengths(model, [format.prompt_ids(prompt) for prompt in prompts], prompts, max_new_tokens)
+    _check_lengths(model, [format.opening_ids(prompt) for prompt in prompts], prompts, max_new_tokens)
 
 
 @torch.no_grad()

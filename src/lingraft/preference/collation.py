@@ -9,10 +9,12 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from lingraft.errors import TrainingError
+from lingraft.errors import TokenizerError, TrainingError
 from lingraft.preference.items import PairedItem
-from lingraft.preference.losses import Objective, counted_tokens
+from lingraft.preference.losses import OBJECTIVES, Objective, counted_tokens
 from lingraft.preference.shared_prompt import CHOSEN, PADDING, PROMPT, REJECTED
+
+CANNOT_WRITE = "texts that the template cannot write as they are"
 
 
 class Format(Protocol):
@@ -76,9 +78,9 @@ def encode_items(
     encoded: list[EncodedItem] = []
     dropped: dict[str, list[int]] = {}
     for number, item in enumerate(items):
-        rows = _rows(item, form, objective)
-        if reason := _too_long(rows, longest):
-            dropped.setdefault(reason, []).append(number)
+        rows = _rows(item, form, objective, longest)
+        if isinstance(rows, str):
+            dropped.setdefault(rows, []).append(number)
             continue
         english = len(rows[0].chosen) if len(rows) == 2 else 0
         counted = counted_tokens(objective, english, len(rows[-1].chosen))
@@ -93,7 +95,37 @@ def encode_items(
     return encoded, dropped
 
 
-def _rows(item: PairedItem, form: Format, objective: Objective) -> tuple[Row, ...]:
+def fitting_items(
+    items: Sequence[PairedItem], form: Format, *, longest: int
+) -> tuple[list[PairedItem], dict[str, list[int]]]:
+    """Leave out the items that some objective would leave out, so that all of them train on the same ones.
+
+    Args:
+        items: Paired items.
+        form: How prompts and answers become ids.
+        longest: Tokens that a prompt with an answer may have.
+
+    Returns:
+        The items whose prompts fit with either answer, in their order, and the numbers of the others by reason.
+
+    Raises:
+        TrainingError: None fits.
+    """
+    # It looks at both answers of both prompts; others leave some out.
+    encoded, dropped = encode_items(items, form, OBJECTIVES["clo"], longest=longest)
+    return [items[item.number] for item in encoded], dropped
+
+
+def _rows(item: PairedItem, form: Format, objective: Objective, longest: int) -> tuple[Row, ...] | str:
+    """Return an item's rows, or why it has none: some templates cannot write some texts, such as their own marks."""
+    try:
+        rows = _written(item, form, objective)
+    except TokenizerError:
+        return CANNOT_WRITE
+    return _too_long(rows, longest) or rows
+
+
+def _written(item: PairedItem, form: Format, objective: Objective) -> tuple[Row, ...]:
     compares = objective.preference is not None
     prompts = (item.english_prompt, item.target_prompt)
     answers = (item.english_response, item.target_response)

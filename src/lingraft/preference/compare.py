@@ -114,7 +114,7 @@ def compare_objectives(
 
     Args:
         load: Loads the model anew.
-        items: Paired items to draw from.
+        items: Paired items to draw from, each short enough for every arm (`collation.fitting_items`).
         monitor: What measures.
         plan: Batch size, rate and the like; objective, parameters, steps and seed are the arm's.
         arms: What to compare.

@@ -6,7 +6,7 @@ from typing import Any
 
 from lingraft.errors import MissingExtraError, ModelError, TranslationError
 from lingraft.models.opening import first_line
-from lingraft.preference.engine_inputs import LanguageMarks, fit_length, join_parts
+from lingraft.preference.engine_inputs import LanguageMarks, translated_whole
 from lingraft.preference.engine_seq2seq import longest_input
 
 
@@ -78,7 +78,7 @@ class CTranslate2Engine:
         self.name, self.licence = name, licence
         self.source_language, self.target_language = source_language, target_language
         self.version = (
-            f"{revision}; {translator.compute_type}; beams={beams}; max_new_tokens={max_new_tokens}; "
+            f"{revision}; {translator.compute_type}; beams={beams}; max_new_tokens={max_new_tokens}, whole; "
             f"{marks.source_code or ''}>{marks.target_token or marks.prefix.strip()}"
         )
         self._translator, self._tokenizer, self._marks = translator, tokenizer, marks
@@ -99,8 +99,11 @@ class CTranslate2Engine:
         Raises:
             TranslationError: The model cannot process them.
         """
-        cut = [fit_length(sentence, self._size, self._limit) for sentence in sentences]
-        tokens = [self._tokens(part) for row in cut for part in row]
+        return translated_whole(sentences, self._translate_parts, self._size, self._limit)
+
+    def _translate_parts(self, parts: list[str]) -> list[str | None]:
+        """Translate; None is a translation that was cut off before its end."""
+        tokens = [self._tokens(part) for part in parts]
         mark = self._marks.target_token
         try:
             results = self._translator.translate_batch(
@@ -117,8 +120,8 @@ class CTranslate2Engine:
                 "a CTranslate2 model and the tokenizer of the model that it was made from",
                 "check the model, or convert it again",
             ) from error
-        answers = [self._text(result.hypotheses[0]) for result in results]
-        return join_parts([len(row) for row in cut], answers)
+        found = [result.hypotheses[0] for result in results]
+        return [self._text(row) if len(row) < self._max_new_tokens else None for row in found]
 
     def _tokens(self, text: str) -> list[str]:
         ids = self._tokenizer(self._marks.prefix + text)["input_ids"]

@@ -12,6 +12,8 @@ _FORCED = re.compile(r"__([a-z]{2,3})__|([a-z]{2,3}_(?:[A-Z][a-z]{3}|[A-Z]{2}))"
 """Tokens that a decoder is made to begin with: of M2M100; of NLLB and mBART."""
 _PREFIXED = re.compile(r">>(\w+)<<|<2(\w+)>")
 """Tokens that stand before the source sentence: of Marian, of MADLAD."""
+FEWEST_WORDS = 4
+"""Words of a part that is not cut in two any more: what does not end then is a model that repeats itself."""
 _CLAUSE = re.compile(r"[,;:–—]\s+|\s+[-–—]\s+")
 
 
@@ -131,6 +133,46 @@ def fit_length(text: str, size: Callable[[str], int], limit: int) -> list[str]:
             ]
     half = text[:middle], text[middle:]
     return [part for piece in half for part in fit_length(piece, size, limit)] if middle else [text]
+
+
+def translated_whole(
+    sentences: Sequence[str],
+    translate: Callable[[list[str]], list[str | None]],
+    size: Callable[[str], int],
+    limit: int,
+) -> list[str]:
+    """Translate sentences, in parts where they or their translations are too long.
+
+    A part whose translation was cut off at the most tokens that an answer may have is cut in two and translated anew.
+
+    Args:
+        sentences: The sentences.
+        translate: Gives a translation of each part, or None where it had no end.
+        size: Counts the tokens of a text.
+        limit: The most that the model reads.
+
+    Returns:
+        A translation for each sentence; empty where a part of fewer than `FEWEST_WORDS` words has none that ends.
+    """
+    cut = [fit_length(sentence, size, limit) for sentence in sentences]
+    flat = [part for row in cut for part in row]
+    answers = translate(flat) if flat else []
+    endless = [
+        number
+        for number, answer in enumerate(answers)
+        if answer is None and _words(flat[number]) >= FEWEST_WORDS
+    ]
+    if endless:
+        again = [fit_length(flat[number], _words, _words(flat[number]) - 1) for number in endless]
+        pieces = [piece for row in again for piece in row]
+        found = translated_whole(pieces, translate, size, limit)
+        for number, answer in zip(endless, join_parts([len(row) for row in again], found), strict=True):
+            answers[number] = answer
+    return join_parts([len(row) for row in cut], [answer or "" for answer in answers])
+
+
+def _words(text: str) -> int:
+    return len(text.split())
 
 
 def join_parts(counts: Sequence[int], parts: Sequence[str]) -> list[str]:

@@ -7,7 +7,7 @@ import torch
 
 from lingraft.errors import TranslationError
 from lingraft.models.opening import first_line
-from lingraft.preference.engine_inputs import LanguageMarks, fit_length, join_parts
+from lingraft.preference.engine_inputs import LanguageMarks, translated_whole
 
 LONGEST = 512
 """Most tokens of a sentence where neither the model nor its tokenizer says how many it reads."""
@@ -47,7 +47,7 @@ class Seq2SeqEngine:
         self.source_language, self.target_language = source_language, target_language
         self.version = (
             f"{revision}; {str(model.dtype).removeprefix('torch.')}; beams={beams or 'own'}; "
-            f"max_new_tokens={max_new_tokens}; {marks.source_code or ''}>{marks.target_token or marks.prefix.strip()}"
+            f"max_new_tokens={max_new_tokens}, whole; {marks.source_code or ''}>{marks.target_token or marks.prefix.strip()}"
         )
         self._model, self._tokenizer, self._marks = model, tokenizer, marks
         self._options: dict[str, Any] = {"max_new_tokens": max_new_tokens, "do_sample": False}
@@ -58,6 +58,8 @@ class Seq2SeqEngine:
         if marks.target_token is not None:
             self._options["forced_bos_token_id"] = tokenizer.convert_tokens_to_ids(marks.target_token)
         self._limit = longest_input(tokenizer, model.config)
+        ends = model.generation_config.eos_token_id
+        self._end_ids = set(ends if isinstance(ends, list) else [] if ends is None else [ends])
 
     def translate(self, sentences: Sequence[str]) -> list[str]:
         """Translate sentences as one batch; what is too long for the model is cut into clauses.
@@ -71,12 +73,13 @@ class Seq2SeqEngine:
         Raises:
             TranslationError: The model cannot process them.
         """
-        cut = [fit_length(sentence, self._size, self._limit) for sentence in sentences]
-        parts = [self._marks.prefix + part for row in cut for part in row]
-        if not parts:
-            return []
+        return translated_whole(sentences, self._translate_parts, self._size, self._limit)
+
+    def _translate_parts(self, parts: list[str]) -> list[str | None]:
+        """Translate as one batch; None is a translation that was cut off before its end."""
         try:
-            encoded = self._tokenizer(parts, padding=True, return_tensors="pt").to(self._model.device)
+            prefixed = [self._marks.prefix + part for part in parts]
+            encoded = self._tokenizer(prefixed, padding=True, return_tensors="pt").to(self._model.device)
             encoded.pop("token_type_ids", None)
             with torch.inference_mode():
                 produced = self._model.generate(**encoded, **self._options)
@@ -92,7 +95,13 @@ class Seq2SeqEngine:
         forced = self._options.get("forced_bos_token_id")
         kept = [[token for token in row if token != forced] for row in produced.tolist()]
         answers = self._tokenizer.batch_decode(kept, skip_special_tokens=True)
-        return join_parts([len(row) for row in cut], answers)
+        ended = [self._ends(row) for row in produced[:, 1:].tolist()]
+        return [answer if whole else None for answer, whole in zip(answers, ended, strict=True)]
+
+    def _ends(self, produced: list[int]) -> bool:
+        """Whether a row, without what the decoder started with, has an end; at the last place some are made to end."""
+        most: int = self._options["max_new_tokens"]
+        return len(produced) < most or not self._end_ids or not self._end_ids.isdisjoint(produced[: most - 1])
 
     def _size(self, text: str) -> int:
         return len(self._tokenizer(self._marks.prefix + text)["input_ids"])

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lingraft.errors import ConfigError, TokenizerError
+from lingraft.tokenizers.chat_rendering import render_chat, unusable_template
 
 CHAT, PLAIN = "chat", "plain"
 _PROMPT, _ANSWER = "qzPROMPTzq", "qzANSWERzq"
@@ -64,12 +65,14 @@ class PromptFormat:
         self._tokenizer, self._template = tokenizer, template
         added = tokenizer.added_tokens_decoder
         self._added = {str(token): int(token_id) for token_id, token in added.items()}
-        self._markers = _any_of(self._added)
+        # Line breaks can be added tokens too (Gemma's are), but they end no turn.
+        self._markers = _any_of([token for token in self._added if token.strip()])
         self._special = _any_of([str(token) for token in added.values() if token.special])
         self._bos = _added_bos(tokenizer) if adds_bos else []
         self._parts = self._take_apart()
         self._end_text, self._end = self._find_end()
         self._tail_ids = self._encode([(self._parts.tail, False)])
+        self._thought_ids = self._behind([(self._parts.lead, False)]) if self._parts.lead.strip() else []
 
     @property
     def tokenizer(self) -> Any:
@@ -104,6 +107,23 @@ class PromptFormat:
         ids = self._encode(pieces)
         return ids if ids[:1] == self._bos else self._bos + ids
 
+    def opening_ids(self, prompt: str) -> list[int]:
+        """Return the ids of an instruction, up to where the answer itself begins.
+
+        Some templates write an empty thought before every answer. `response_ids` begins with it, so that a model learns
+        it; one that has not would think aloud where answers are asked for.
+
+        Args:
+            prompt: The instruction.
+
+        Returns:
+            `prompt_ids`, and what the template writes before an answer, if it is more than white space.
+
+        Raises:
+            TokenizerError: The template cannot be rendered with this text.
+        """
+        return self.prompt_ids(prompt) + self._thought_ids
+
     def response_ids(self, prompt: str, response: str) -> list[int]:
         """Return the ids of an answer, with the end-of-turn token (or eos) at their end.
 
@@ -118,11 +138,14 @@ class PromptFormat:
             TokenizerError: The template cannot be rendered with this text.
         """
         body = self._answer_text(response)
-        pieces = [(self._parts.lead, False), (body, True), (self._end_text, False)]
+        ids = self._behind([(self._parts.lead, False), (body, True), (self._end_text, False)])
+        return ids if ids[-1:] == [self._end] else [*ids, self._end]
+
+    def _behind(self, pieces: Sequence[tuple[str, bool]]) -> list[int]:
+        """Tokenize pieces after the template's text that precedes an answer, where that keeps its ids."""
         behind = self._encode([(self._parts.tail, False), *pieces])
         known = len(self._tail_ids)
-        ids = behind[known:] if behind[:known] == self._tail_ids else self._encode(pieces)
-        return ids if ids[-1:] == [self._end] else [*ids, self._end]
+        return behind[known:] if behind[:known] == self._tail_ids else self._encode(pieces)
 
     def _prompt_text(self, prompt: str) -> str:
         if self._template is None:
@@ -137,7 +160,7 @@ class PromptFormat:
             return response
         head, text = self._parts.head, self._render(_PROMPT, response)
         if not text.startswith(head) or not text.endswith(self._parts.after):
-            raise _unusable(self.name, "changes its other text with the answer's")
+            raise unusable_template(self.name, "changes its other text with the answer's")
         return text[len(head) : len(text) - len(self._parts.after)]
 
     def _take_apart(self) -> _Parts:
@@ -148,7 +171,7 @@ class PromptFormat:
         whole = self._render(_PROMPT, _ANSWER)
         head, answer, after = whole.partition(_ANSWER)
         if _PROMPT not in opened:
-            raise _unusable(self.name, "leaves the instruction out")
+            raise unusable_template(self.name, "leaves the instruction out")
         # A template may have no generation prompt since it needs none: nothing but a blank precedes the answer.
         rest = head.removeprefix(opened)
         needs_none = not rest.strip() or opened != self._render(_PROMPT, None)
@@ -178,19 +201,7 @@ class PromptFormat:
         messages = [{"role": "user", "content": prompt}]
         if response is not None:
             messages.append({"role": "assistant", "content": response})
-        try:
-            text: str = self._tokenizer.apply_chat_template(
-                messages,
-                chat_template=self._template,
-                tokenize=False,
-                add_generation_prompt=generation,
-                prompt=prompt,
-            )
-        # Whatever Jinja and the template itself raise: the template is the user's, or came with the model.
-        except Exception as error:
-            found = f"cannot be rendered ({type(error).__name__}: {str(error)[:200]})"
-            raise _unusable(self.name, found) from error
-        return text
+        return render_chat(self._tokenizer, self._template, messages, name=self.name, generation=generation)
 
     def _encode(self, pieces: Sequence[tuple[str, bool]]) -> list[int]:
         """Tokenize joined pieces `(text, is the user's)`; special tokens are recognised in the template's alone."""
@@ -249,7 +260,7 @@ def prompt_format(tokenizer: Any, template: str = CHAT) -> PromptFormat:
     try:
         own = str(tokenizer.get_chat_template())
     except ValueError as error:
-        raise _unusable(CHAT, "is one of several, none named default") from error
+        raise unusable_template(CHAT, "is one of several, none named default") from error
     return PromptFormat(tokenizer, own, name=CHAT, adds_bos=False)
 
 
@@ -270,11 +281,9 @@ def read_template(given: str) -> str:
     try:
         return Path(given).read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "not UTF-8"
+        found = f"--template {given}: {getattr(error, 'strerror', None) or 'not UTF-8'}"
         expected = "chat, plain, or the path of a Jinja template"
-        raise ConfigError(
-            f"--template {given}: {reason}", expected, "correct the name or the path"
-        ) from error
+        raise ConfigError(found, expected, "correct the name or the path") from error
 
 
 def _any_of(texts: Sequence[str] | dict[str, int]) -> Any:
@@ -289,11 +298,3 @@ def _added_bos(tokenizer: Any) -> list[int]:
     bare = tokenizer("a", add_special_tokens=False)["input_ids"]
     full = tokenizer("a")["input_ids"]
     return [int(bos)] if bos is not None and full[:1] == [bos] and full != bare else []
-
-
-def _unusable(name: str, found: str) -> TokenizerError:
-    return TokenizerError(
-        f"the template {name!r} {found}",
-        "a chat template of a user's message and the assistant's answer",
-        "use --template plain, or --template FILE with a Jinja template",
-    )

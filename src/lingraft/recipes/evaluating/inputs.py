@@ -96,7 +96,7 @@ class OpeningFormat:
         eos = self._tokenizer.eos_token_id
         return tuple(dict.fromkeys([self._start, *([] if eos is None else [int(eos)])]))
 
-    def prompt_ids(self, prompt: str) -> list[int]:
+    def opening_ids(self, prompt: str) -> list[int]:
         """Return the document-start token and the ids of a beginning."""
         ids = self._tokenizer(prompt, add_special_tokens=False, split_special_tokens=True)["input_ids"]
         return [self._start, *map(int, ids)]

@@ -1,6 +1,6 @@
 """Compare objectives on the user's own model and items: the grid of trainings, tables, pictures, the report."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from lingraft.corpora.named_datasets import rows_revision
 from lingraft.errors import ConfigError
 from lingraft.files import CONTENT_OF, find_run, open_run_directory, replacing, sha256_of
 from lingraft.models.loading import LoadedModel, load_model
+from lingraft.preference.collation import fitting_items
 from lingraft.preference.compare import (
     ARMS,
     BASE,
@@ -131,6 +132,8 @@ def run_comparison_of_objectives(
     longest = options.plan.longest_for(loaded.model)
     monitor = Monitor(held_out, form, language, identifier, longest=longest, options=options.monitor)
     source = InputRevision(role="model", reference=loaded.reference, revision=loaded.revision)
+    items, dropped = fitting_items(items, form, longest=longest)
+    _require_enough(items, options, " that fit every arm" if dropped else "")
     check_training(loaded.model, items[: min(options.sizes)], form, replace(options.plan, objective="clo"))
     del loaded
     open_run_directory(out, command)
@@ -148,7 +151,8 @@ def run_comparison_of_objectives(
         say=say,
         progress=True,
     )
-    return _write(options, cells, monitor, source, out, device)
+    counted = {"to draw from": len(items), **{reason: len(numbers) for reason, numbers in dropped.items()}}
+    return _write(options, cells, monitor, source, out, device, counted)
 
 
 def _arms(options: CompareOptions) -> list[Arm]:
@@ -163,6 +167,7 @@ def _write(
     source: InputRevision,
     out: Path,
     device: str,
+    counted: Mapping[str, int],
 ) -> RunResult:
     """Write the table, the report and, last, the result."""
     lines = summarise(cells, monitor)
@@ -175,7 +180,10 @@ def _write(
             "arms": [_as_json(line) for line in lines],
             "differences": _differences(cells, monitor),
         },
-        counts={"held-out items": {"measured on": len(monitor.items), **monitor.left_out}},
+        counts={
+            "items": counted,
+            "held-out items": {"measured on": len(monitor.items), **monitor.left_out},
+        },
         inputs=(
             source,
             *(
@@ -218,13 +226,17 @@ def _read(options: CompareOptions) -> tuple[list[PairedItem], list[PairedItem], 
             "none",
             "make the files with `lingraft clo pairs --held-out`, which splits by document",
         )
+    _require_enough(items, options, " given")
+    return items, held_out, languages.pop()
+
+
+def _require_enough(items: Sequence[PairedItem], options: CompareOptions, which: str) -> None:
     if max(options.sizes) > len(items):
         raise ConfigError(
-            f"{max(options.sizes)} items wanted, {len(items)} given",
+            f"{max(options.sizes)} items wanted, {len(items)}{which}",
             "at most as many as there are",
             "give fewer in --sizes, or more in --pairs",
         )
-    return items, held_out, languages.pop()
 
 
 def _as_json(line: Summary) -> dict[str, Any]:
