@@ -157,6 +157,66 @@ def test_the_language_of_trees(tmp_path):
     assert len(read_instructions(path, language=None).instructions) == 3
 
 
+PARTS = [{"type": "text", "text": text} for text in ("How ", "big?")]
+SHAPES = {
+    "Dolly": ("alpaca", {"instruction": "How", "context": "big?", "response": "Very big.", "category": "qa"}),
+    "OpenOrca": (
+        "plain",
+        {"id": "o", "system_prompt": "Be.", "question": "How big?", "response": "Very big."},
+    ),
+    "TRL": ("plain", {"prompt": "How big?", "completion": "Very big."}),
+    "UltraChat": ("messages", {"id": "0", "data": ["How big?", "Very big.", "How small?", "Not very."]}),
+    "LMSYS": (
+        "messages",
+        {
+            "conversation_id": "c",
+            "conversation": [
+                {"role": "user", "content": "How big?"},
+                {"role": "assistant", "content": "Very big."},
+            ],
+        },
+    ),
+    "roles": (
+        "sharegpt",
+        {
+            "conversations": [
+                {"role": "user", "content": "How big?"},
+                {"role": "assistant", "content": "Very big."},
+            ]
+        },
+    ),
+    "parts": (
+        "messages",
+        {
+            "messages": [
+                {"role": "system", "content": "x"},
+                {"role": "user", "content": PARTS},
+                {"role": "assistant", "content": "Very big."},
+            ]
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_shapes_of_released_data(tmp_path, name):
+    kind, row = SHAPES[name]
+    found = read_instructions(write(tmp_path / "r.jsonl", [row]))
+    asked = "How\n\nbig?" if name == "Dolly" else "How big?"
+    assert found.format == kind and texts(found) == [(asked, "Very big.")]
+
+
+def test_what_nobody_answered_is_no_fault(tmp_path):
+    """Exports hold thousands of prompts without an answer; a limit on bad lines is not for them."""
+    unanswered = [message(f"u{n}", None, "prompter", "Anyone?") for n in range(5)]
+    path = write(tmp_path / "o.jsonl", [*OASST, *unanswered, message("b", None, "assistant", "x")])
+    found = read_instructions(path, maximum_bad_lines=1, rejects=tmp_path / "bad.jsonl")
+    assert texts(found) == WANTED and found.refused["no answer"] == 5
+    assert len((tmp_path / "bad.jsonl").read_text(encoding="utf-8").splitlines()) == 6
+    with pytest.raises(CorpusError, match=r"^1 bad lines \(1 the first turn is not the user's\)"):
+        read_instructions(path, maximum_bad_lines=0)
+
+
 def test_alpaca_with_an_input(tmp_path):
     rows = [{"instruction": "Add.", "input": "2 und 3", "output": "5"}, {"instruction": "Hi", "output": "Ho"}]
     found = read_instructions(write(tmp_path / "a.jsonl", rows))
@@ -237,7 +297,7 @@ def test_what_is_no_instruction_data(tmp_path):
         read_instructions(write(tmp_path / "q.jsonl", [{"question": "a", "answer": "b"}]))
     with pytest.raises(ConfigError, match="the format 'dolly'; expected auto, alpaca, openassistant"):
         read_instructions(tmp_path / "q.jsonl", format="dolly")
-    with pytest.raises(CorpusError, match=r"no instruction in .*1 no prompt.*format plain"):
+    with pytest.raises(CorpusError, match=r"no instruction in .*1 no response.*format plain"):
         read_instructions(tmp_path / "q.jsonl", format="plain")
     with pytest.raises(CorpusError, match="no JSON object"):
         read_instructions(write(tmp_path / "e.jsonl", [""]))

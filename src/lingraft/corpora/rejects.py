@@ -19,13 +19,14 @@ class Rejects:
 
     Args:
         file: JSON-lines file to keep them in, or None; it is made with the first one.
-        maximum: How many to go on after.
+        maximum: How many faulty ones to go on after.
     """
 
     def __init__(self, file: Path | None, maximum: int) -> None:
         self._file, self._maximum = file, maximum
         self._out: IO[str] | None = None
         self._reasons: Counter[str] = Counter()
+        self._faults: Counter[str] = Counter()
 
     def __enter__(self) -> Self:
         """Remove the rejects of an earlier reading."""
@@ -45,18 +46,21 @@ class Rejects:
         """How many bad lines there were, by reason."""
         return dict(self._reasons)
 
-    def add(self, name: str, record: BadRecord) -> None:
+    def add(self, name: str, record: BadRecord, *, fault: bool = True) -> None:
         """Take one bad line.
 
         Args:
             name: The file it is in.
             record: The line.
+            fault: False for a line that is as it should be and is of no use here: counted and kept, but no such number
+                is too many.
 
         Raises:
             CorpusError: It is one too many.
             OutputError: The rejects file cannot be written.
         """
         self._reasons[record.reason] += 1
+        self._faults[record.reason] += fault
         if self._file is not None:
             entry = {
                 "file": name,
@@ -72,10 +76,10 @@ class Rejects:
                 self._out.flush()
             except OSError as error:
                 raise output_error(self._file, error) from error
-        if self._reasons.total() > self._maximum:
-            listed = ", ".join(f"{number} {reason}" for reason, number in self._reasons.most_common())
+        if self._faults.total() > self._maximum:
+            listed = ", ".join(f"{number} {reason}" for reason, number in (+self._faults).most_common())
             raise CorpusError(
-                f"{self._reasons.total()} bad lines ({listed}), the last one {name} line {record.line}",
+                f"{self._faults.total()} bad lines ({listed}), the last one {name} line {record.line}",
                 f"at most {self._maximum}",
                 "check the file's encoding and format, or allow more bad lines",
             )

@@ -47,7 +47,8 @@ class Seq2SeqEngine:
         self.source_language, self.target_language = source_language, target_language
         self.version = (
             f"{revision}; {str(model.dtype).removeprefix('torch.')}; beams={beams or 'own'}; "
-            f"max_new_tokens={max_new_tokens}, whole; {marks.source_code or ''}>{marks.target_token or marks.prefix.strip()}"
+            f"max_new_tokens={max_new_tokens}, whole; "
+            f"{marks.source_code or ''}>{marks.target_token or marks.prefix.strip()}"
         )
         self._model, self._tokenizer, self._marks = model, tokenizer, marks
         self._options: dict[str, Any] = {"max_new_tokens": max_new_tokens, "do_sample": False}

@@ -12,7 +12,11 @@ from lingraft.corpora.json_objects import JsonObject, parse_object, read_objects
 from lingraft.corpora.reading import MAXIMUM_BAD_LINES
 from lingraft.corpora.rejects import Rejects
 from lingraft.errors import ConfigError, CorpusError
-from lingraft.preference.openassistant import ASSISTANTS, USERS, first_turns, is_openassistant
+from lingraft.preference.conversations import NO_ANSWER, first_exchange
+from lingraft.preference.openassistant import DELETED, REFUSED, first_turns, is_openassistant
+
+NO_FAULTS = {NO_ANSWER, DELETED, REFUSED}
+"""Reasons why a row gives no instruction that are no faults of the file: exports hold such rows by the thousand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +75,11 @@ def read_instructions(
 
     | format | a row |
     |---|---|
-    | `alpaca` | `instruction`, `input` (may be empty or absent), `output` |
+    | `alpaca` | `instruction`, `input` (may be empty or absent), `output`; Dolly: `context` and `response` |
     | `openassistant` | a message (`message_id`, `parent_id`, `role`, `text`, `lang`, `rank`), a thread or a tree |
     | `sharegpt` | `conversations`, a list of `from` and `value` |
-    | `messages` | `messages`, a list of `role` and `content` |
-    | `plain` | `prompt`, `response` |
+    | `messages` | `messages`, or `conversation`, a list of `role` and `content`; UltraChat: `data`, a list of texts |
+    | `plain` | `prompt`, `response`; or `question`, or `completion` |
 
     Args:
         path: The file.
@@ -104,7 +108,7 @@ def read_instructions(
         instructions = []
         for line, content, found in FORMATS[chosen](objects, language):
             if isinstance(found, str):
-                bad.add(str(path), BadRecord(line, found, content))
+                bad.add(str(path), BadRecord(line, found, content), fault=found not in NO_FAULTS)
             else:
                 instructions.append(Instruction(*found, places[line]))
     if not instructions:
@@ -144,12 +148,7 @@ def detect_format(path: Path, rows: Sequence[Mapping[str, Any]]) -> str:
         CorpusError: The fields are those of none.
     """
     fields = set(rows[0]) if rows else set()
-    for name, needed in (
-        ("sharegpt", {"conversations"}),
-        ("messages", {"messages"}),
-        ("alpaca", {"instruction", "output"}),
-        ("plain", {"prompt", "response"}),
-    ):
+    for name, needed in SHAPES:
         if needed <= fields:
             return name
     if is_openassistant(fields):
@@ -162,14 +161,27 @@ def detect_format(path: Path, rows: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
+SHAPES: tuple[tuple[str, set[str]], ...] = (
+    ("sharegpt", {"conversations"}),
+    ("messages", {"messages"}),
+    ("messages", {"conversation"}),
+    ("alpaca", {"instruction", "output"}),
+    ("alpaca", {"instruction", "response"}),
+    ("plain", {"prompt", "response"}),
+    ("plain", {"prompt", "completion"}),
+    ("plain", {"question", "response"}),
+    ("messages", {"id", "data"}),
+)
+"""Formats by the fields that tell them, the first one that fits."""
+
 Found = tuple[int, str, tuple[str, str, str] | str]
 """Line, content, and either id, prompt and response, or the reason why the row gives none."""
 
 
 def _alpaca(rows: Sequence[JsonObject], language: str | None) -> Iterator[Found]:
     for row in rows:
-        more = row.fields.get("input")
-        found = _checked(row, "instruction", "output")
+        more = next((row.fields[name] for name in ("input", "context") if row.fields.get(name)), None)
+        found = _checked(row, "instruction", _present(row, "output", "response"))
         if not isinstance(found, str) and isinstance(more, str) and more.strip():
             found = found[0], f"{found[1]}\n\n{more}", found[2]
         yield row.line, row.content, found
@@ -177,17 +189,24 @@ def _alpaca(rows: Sequence[JsonObject], language: str | None) -> Iterator[Found]
 
 def _plain(rows: Sequence[JsonObject], language: str | None) -> Iterator[Found]:
     for row in rows:
-        yield row.line, row.content, _checked(row, "prompt", "response")
+        names = _present(row, "prompt", "question"), _present(row, "response", "completion")
+        yield row.line, row.content, _checked(row, *names)
 
 
-def _sharegpt(rows: Sequence[JsonObject], language: str | None) -> Iterator[Found]:
+def _present(row: JsonObject, *names: str) -> str:
+    """Return the first of the names that the row has, or the first."""
+    return next((name for name in names if name in row.fields), names[0])
+
+
+def _turns(rows: Sequence[JsonObject], language: str | None) -> Iterator[Found]:
     for row in rows:
-        yield row.line, row.content, _first_turn(row, "conversations", "from", "value")
-
-
-def _messages(rows: Sequence[JsonObject], language: str | None) -> Iterator[Found]:
-    for row in rows:
-        yield row.line, row.content, _first_turn(row, "messages", "role", "content")
+        name = _present(row, "conversations", "messages", "conversation", "data")
+        found = first_exchange(row.fields.get(name), name)
+        if isinstance(found, str):
+            yield row.line, row.content, found
+            continue
+        merged = {**row.fields, "prompt": found[0], "answer": found[1]}
+        yield row.line, row.content, _checked(JsonObject(merged, row.line, row.content), "prompt", "answer")
 
 
 def _openassistant(rows: Sequence[JsonObject], language: str | None) -> Iterator[Found]:
@@ -199,8 +218,8 @@ def _openassistant(rows: Sequence[JsonObject], language: str | None) -> Iterator
 FORMATS: Mapping[str, Callable[[Sequence[JsonObject], str | None], Iterator[Found]]] = {
     "alpaca": _alpaca,
     "openassistant": _openassistant,
-    "sharegpt": _sharegpt,
-    "messages": _messages,
+    "sharegpt": _turns,
+    "messages": _turns,
     "plain": _plain,
 }
 """Formats by name, each a function of the rows and the language."""
@@ -217,20 +236,6 @@ def _checked(row: JsonObject, prompt: str, response: str) -> tuple[str, str, str
         if not value.strip():
             return f"empty {name}"
     return _id(row), row.fields[prompt], row.fields[response]
-
-
-def _first_turn(row: JsonObject, turns: str, role: str, text: str) -> tuple[str, str, str] | str:
-    """Return id, prompt and response of a conversation, or why it has none."""
-    listed = row.fields.get(turns)
-    if not isinstance(listed, list) or not all(isinstance(turn, dict) for turn in listed):
-        return f"{turns} is not a list of turns"
-    spoken = [turn for turn in listed if turn.get(role) not in {"system", "developer"}]
-    if not spoken or spoken[0].get(role) not in USERS:
-        return "the first turn is not the user's"
-    if len(spoken) < 2 or spoken[1].get(role) not in ASSISTANTS:
-        return "no answer"
-    merged = {**row.fields, "prompt": spoken[0].get(text), "answer": spoken[1].get(text)}
-    return _checked(JsonObject(merged, row.line, row.content), "prompt", "answer")
 
 
 def _id(row: JsonObject) -> str:

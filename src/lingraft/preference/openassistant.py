@@ -5,9 +5,10 @@ from typing import Any
 
 from lingraft.corpora.formats import BadRecord
 from lingraft.corpora.json_objects import JsonObject
+from lingraft.preference.conversations import ASSISTANTS, NO_ANSWER, USERS
 
-USERS, ASSISTANTS = {"human", "user", "prompter"}, {"gpt", "assistant", "chatgpt", "bing", "bard", "model"}
-"""Who asks and who answers, by the names that instruction data gives them."""
+DELETED, REFUSED = "deleted", "refused by its reviewers"
+"""Why a message does not count: it was taken back, or called spam."""
 
 
 def is_openassistant(fields: set[str]) -> bool:
@@ -92,7 +93,7 @@ def _answered(message: JsonObject, answers: Sequence[JsonObject]) -> JsonObject 
     if reason is None and fields.get("role") not in USERS:
         reason = "the first turn is not the user's"
     if reason is None and not answers:
-        reason = "no answer"
+        reason = NO_ANSWER
     if reason is not None:
         return BadRecord(message.line, reason, message.content)
     answer = min(answers, key=_rank).fields.get("text")
@@ -101,10 +102,9 @@ def _answered(message: JsonObject, answers: Sequence[JsonObject]) -> JsonObject 
 
 
 def _withdrawn(fields: Mapping[str, Any]) -> str | None:
-    """Return why a message does not count: it was taken back, or its reviewers called it spam."""
     if fields.get("deleted"):
-        return "deleted"
-    return "refused by its reviewers" if fields.get("review_result") is False else None
+        return DELETED
+    return REFUSED if fields.get("review_result") is False else None
 
 
 def _rank(message: JsonObject) -> float:
