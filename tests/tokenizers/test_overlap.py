@@ -1,6 +1,7 @@
 import pytest
 
 from lingraft.errors import TokenizerError
+from lingraft.tokenizers.adapting import adapt_tokenizer
 from lingraft.tokenizers.overlap import canonical_form, match_vocabularies
 from lingraft.tokenizers.pieces import Piece, read_pieces
 
@@ -75,6 +76,28 @@ def test_equal_text_before_role(byte_bpe_tokenizer):
     end = byte_bpe_tokenizer.convert_tokens_to_ids("<|im_end|>")
     match = match_vocabularies([pieces[end]], other)
     assert list(match.source_ids) == [0] and list(match.by_role) == [True]
+
+
+def test_a_special_token_of_the_source_has_no_twins(any_tokenizer, byte_bpe_tokenizer):
+    """An encoder's sep, eos and pad, beside the source's own: rows of the source go to one target token each."""
+    adapted = adapt_tokenizer(any_tokenizer, byte_bpe_tokenizer)
+    match = match_vocabularies(read_pieces(adapted), read_pieces(byte_bpe_tokenizer))
+    special = match.source_ids[match.by_role].tolist()
+    assert len(special) == len(set(special)) and len(special) >= 3
+    texts = adapted.convert_ids_to_tokens(match.target_ids[match.by_role].tolist())
+    assert {"<|im_start|>", "<|im_end|>", "<|endoftext|>"} <= set(texts)
+
+
+def test_the_end_of_a_text_before_other_roles():
+    """GPT-2's one special token is bos, eos and unk at once: what ends a text must be able to."""
+    source = [Piece(0, b"<|endoftext|>", False, "bos", ("eos", "unk"))]
+    target = [
+        Piece(0, b"<unk>", False, "unk"),
+        Piece(1, b"<s>", False, "bos"),
+        Piece(2, b"</s>", False, "eos"),
+    ]
+    match = match_vocabularies(target, source)
+    assert (match.target_ids.tolist(), match.source_ids.tolist()) == ([2], [0])
 
 
 def test_special_pairs(byte_bpe_tokenizer):

@@ -1,5 +1,9 @@
+import json
+
 import numpy as np
 import pytest
+from tokenizers import Tokenizer
+from transformers import PreTrainedTokenizerFast
 
 from lingraft.errors import TokenizerError
 from lingraft.tokenizers.pieces import Piece, read_pieces
@@ -39,6 +43,25 @@ def test_no_space_is_put_in_front(byte_bpe_tokenizer, unigram_tokenizer):
     assert inside.tolist() == [source["a"]]
     names = unigram_tokenizer.convert_ids_to_tokens(start.tolist())
     assert names in (["▁a"], ["▁", "a"])
+
+
+def test_spaces_that_a_pre_tokenizer_eats(unigram_tokenizer):
+    """The hub's XLM-R and T5 split at white space before Metaspace: a word's start is in the split all the same."""
+    description = json.loads(unigram_tokenizer.backend_tokenizer.to_str())
+    eating = description | {
+        "pre_tokenizer": {
+            "type": "Sequence",
+            "pretokenizers": [{"type": "WhitespaceSplit"}, description["pre_tokenizer"]],
+        }
+    }
+    hub = PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer.from_str(json.dumps(eating)), **unigram_tokenizer.special_tokens_map
+    )
+    texts = [" etxeko", " größe", " the", "größe", " кошка"]
+    pieces = [Piece(number, text.strip().encode(), text.startswith(" ")) for number, text in enumerate(texts)]
+    found, expected = split_pieces(pieces, hub), split_pieces(pieces, unigram_tokenizer)
+    assert [list(row) for row in found] == [list(row) for row in expected]
+    assert sum(map(len, found)) < sum(map(len, texts))
 
 
 def test_impossible_splits_are_empty(unigram_tokenizer):

@@ -245,6 +245,28 @@ def test_extend_goes_after_added_tokens(byte_bpe_tokenizer, tmp_path):
         assert len(tokenizer) == 606
 
 
+def test_extend_merges_no_byte_pieces(sentencepiece_bpe_tokenizer):
+    """A decoder knows single byte pieces: two in one token would be written out as `<0xE1><0x88>`."""
+    texts = [*["ሰላም ለዓለም ሰላም ነው"] * 20, *BASQUE]
+    extended = extend_tokenizer(sentencepiece_bpe_tokenizer, texts, new_tokens=20)
+    old = len(sentencepiece_bpe_tokenizer)
+    new = extended.convert_ids_to_tokens(range(old, len(extended)))
+    assert len(new) == 20 and not any("<" in text for text in new)
+    for text in dict.fromkeys(texts):
+        assert comes_back(extended, text)
+    assert ids(extended, "ሰላም") == ids(sentencepiece_bpe_tokenizer, "ሰላም")
+
+
+def test_extend_behind_added_words_that_are_not_ascii(byte_bpe_tokenizer):
+    """`ü` is a symbol of the byte alphabet too, where it stands for another byte: an added word is text as it is."""
+    byte_bpe_tokenizer.add_tokens(["für", "ğöz"])
+    extended = extend_tokenizer(byte_bpe_tokenizer, BASQUE, new_tokens=5)
+    for text in ("für", "ğöz"):
+        token_id = extended.convert_tokens_to_ids(text)
+        assert token_id == byte_bpe_tokenizer.convert_tokens_to_ids(text)
+        assert read_pieces(extended)[token_id].text == text == read_pieces(byte_bpe_tokenizer)[token_id].text
+
+
 def test_extend_with_too_little_text(byte_bpe_tokenizer):
     with pytest.warns(UserWarning, match="new tokens of the 100000 asked for"):
         extend_tokenizer(byte_bpe_tokenizer, BASQUE, new_tokens=100_000)

@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 from lingraft.errors import CorpusError, TokenizerError
 from lingraft.tokenizers.backend import METASPACE, Backend, read_backend, rebuild, special_roles
 from lingraft.tokenizers.merging import learn_merges
-from lingraft.tokenizers.pieces import BYTE_OF_CHARACTER
+from lingraft.tokenizers.pieces import BYTE_OF_CHARACTER, BYTE_PIECE
 from lingraft.tokenizers.splitting import literal_backend
 from lingraft.tokenizers.trimming import batches
 from lingraft.tokenizers.withholding import read_merges
@@ -84,6 +84,7 @@ def _learn(
 ) -> list[tuple[str, str, int, bool]]:
     """Learn the merges, and say so where the corpus has too few."""
     surfaces = {token_id: text for text, token_id in backend.vocabulary.items()}
+    specials = specials | _not_text(backend)
     learned = list(
         learn_merges(
             words,
@@ -106,6 +107,17 @@ def _learn(
     if made < new_tokens:
         warnings.warn(f"the corpus gave {made} new tokens of the {new_tokens} asked for", stacklevel=3)
     return learned
+
+
+def _not_text(backend: Backend) -> set[int]:
+    """Return ids of entries that stand for no text of their own: byte pieces, and what takes the unknown's place.
+
+    A decoder knows single byte pieces alone, so a token merged of two would be written out as it is spelled.
+    """
+    if backend.style == "byte-level":
+        return set()
+    unknown = backend.model.get("unk_token")
+    return {i for text, i in backend.vocabulary.items() if text == unknown or BYTE_PIECE.fullmatch(text)}
 
 
 def read_merges_to_extend(backend: Backend) -> list[tuple[str, str]]:

@@ -1,7 +1,7 @@
 """Which tokens two vocabularies share: pairs of ids, never of strings."""
 
 import string
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lingraft.errors import TokenizerError
-from lingraft.tokenizers.backend import METASPACE
+from lingraft.tokenizers.backend import METASPACE, ROLES
 from lingraft.tokenizers.pieces import Piece
 
 Normalisation = Literal["exact", "focus", "focus-symbols", "focus-fuzzy"]
@@ -21,7 +21,7 @@ STAND_INS = {"bos": "cls", "eos": "sep", "cls": "bos", "sep": "eos"}
 
 @dataclass(frozen=True, slots=True)
 class VocabularyMatch:
-    """Shared tokens, ordered by target id; a target id occurs once, a source id may occur several times.
+    """Shared tokens, ordered by target id, which occurs once; an ordinary source id may occur several times.
 
     Attributes:
         target_ids: `[n]` int64.
@@ -48,8 +48,8 @@ def match_vocabularies(
     """Find the tokens that two vocabularies share.
 
     Ordinary pieces meet by (bytes, word start); where an ordinary piece and a `<0x..>` byte piece of the
-    source have the same bytes, the ordinary one is taken. Special tokens meet by role, chat markers by
-    equal text.
+    source have the same bytes, the ordinary one is taken. Special tokens meet by equal text, else by role, each source
+    token with one target token.
 
     Args:
         target_pieces: Pieces of the target vocabulary, by id.
@@ -72,12 +72,12 @@ def match_vocabularies(
             f"normalise={normalise!r}", f"one of {', '.join(NORMALISATIONS)}", "choose one of these"
         )
     find_ordinary = _exact(source_pieces) if normalise == "exact" else _focus(source_pieces, normalise)
-    find_special = _special(source_pieces, special_pairs or {})
+    special = _special(target_pieces, source_pieces, special_pairs or {})
     rows: list[tuple[int, int, bool]] = []
     for piece in target_pieces:
         if piece is None:
             continue
-        found = find_special(piece) if piece.role else find_ordinary(piece)
+        found = special.get(piece.token_id) if piece.role else find_ordinary(piece)
         if found is not None:
             rows.append((piece.token_id, found, bool(piece.role)))
     rows.sort()
@@ -89,24 +89,41 @@ def match_vocabularies(
 
 
 def _special(
-    source_pieces: Sequence[Piece | None], special_pairs: Mapping[str, str]
-) -> Callable[[Piece], int | None]:
+    target_pieces: Sequence[Piece | None],
+    source_pieces: Sequence[Piece | None],
+    special_pairs: Mapping[str, str],
+) -> dict[int, int]:
+    """Give each special target token the source token that it stands for, by target id.
+
+    What the user paired comes first. Else a source token stands for one target token alone: were its row copied to
+    several, a model could end a text with a token that ends nothing. So equal text goes before a role, a role before a
+    stand-in, and the end of a text before other roles.
+    """
     by_role: dict[str, int] = {}
     for piece in source_pieces:
         if piece is not None:
             for role in piece.roles:
                 by_role.setdefault(role, piece.token_id)
+    special = [piece for piece in target_pieces if piece is not None and piece.role]
+    pairs = ((piece, f"special:{special_pairs.get(piece.surface, '')}") for piece in special)
+    found = {piece.token_id: by_role[text] for piece, text in pairs if text in by_role}
+    taken = set(found.values())
+    for own, theirs in _claims(special):
+        source_id = by_role.get(theirs)
+        if own not in found and source_id is not None and source_id not in taken:
+            found[own] = source_id
+            taken.add(source_id)
+    return found
 
-    def find(piece: Piece) -> int | None:
-        pair = by_role.get(f"special:{special_pairs.get(piece.surface, '')}")
-        if pair is not None:
-            return pair
-        wanted = [*piece.roles, *(STAND_INS[role] for role in piece.roles if role in STAND_INS)]
-        # A marker of equal text is the same thing, whatever each side uses it for.
-        wanted.sort(key=lambda role: not role.startswith("special:"))
-        return next((by_role[role] for role in wanted if role in by_role), None)
 
-    return find
+def _claims(special: Sequence[Piece]) -> Iterator[tuple[int, str]]:
+    """Yield target ids with what they could stand for, the strongest claim first."""
+    # A marker of equal text is the same thing, whatever each side uses it for.
+    yield from ((piece.token_id, role) for piece in special for role in piece.roles if ":" in role)
+    named = ("eos", *(role for role in ROLES if role != "eos"))
+    yield from ((piece.token_id, role) for role in named for piece in special if role in piece.roles)
+    for role, other in STAND_INS.items():
+        yield from ((piece.token_id, other) for piece in special if role in piece.roles)
 
 
 def _exact(source_pieces: Sequence[Piece | None]) -> Callable[[Piece], int | None]:

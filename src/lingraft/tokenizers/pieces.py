@@ -114,7 +114,7 @@ def read_pieces(tokenizer: PreTrainedTokenizerBase, size: int | None = None) -> 
             pieces[token_id] = Piece(
                 token_id, surface.encode(), False, first, tuple(others), False, surface, backend.style
             )
-        elif surface in backend.vocabulary:
+        elif surface in backend.vocabulary and not (backend.style == "byte-level" and surface in added):
             pieces[token_id] = read_surface(surface, token_id, backend)
         else:
             pieces[token_id] = _piece(surface.encode(), token_id, surface, backend)

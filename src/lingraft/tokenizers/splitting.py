@@ -72,6 +72,10 @@ def _without_prefix(section: Mapping[str, Any] | None) -> dict[str, Any] | None:
     if section is None or section["type"] == "Prepend":
         return None
     result = copy.deepcopy(dict(section))
+    inside = result.get("pretokenizers", ())
+    if any(inner["type"] == "Metaspace" for inner in inside):
+        # It eats the space that Metaspace would make a mark of, which a text has anew from Metaspace's prefix.
+        result["pretokenizers"] = [inner for inner in inside if inner["type"] != "WhitespaceSplit"]
     for key in ("normalizers", "pretokenizers"):
         if key in result:
             result[key] = [kept for inner in result[key] if (kept := _without_prefix(inner)) is not None]
