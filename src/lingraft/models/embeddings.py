@@ -115,7 +115,20 @@ def _modules(model: PreTrainedModel) -> tuple[Any, Any]:
                 "floating-point weights in memory",
                 "load the model unquantised and on one device",
             )
+    _refuse_further_tables(model, embedding)
     return embedding, head
+
+
+def _refuse_further_tables(model: PreTrainedModel, embedding: Any) -> None:
+    """Refuse a model that looks an id up in more than one table: the others would keep the old vocabulary's rows."""
+    rows = getattr(model.config.get_text_config(), "vocab_size_per_layer_input", None)
+    for name, module in model.named_modules():
+        if rows and module is not embedding and getattr(module, "num_embeddings", None) == rows:
+            raise ModelError(
+                f"{type(model).__name__} with a second table of {rows} rows for its tokens ({name})",
+                "a model with one embedding, and an output head",
+                "give a model without embeddings in its layers (Gemma 3n and 4 small have them)",
+            )
 
 
 def _check(matrices: EmbeddingMatrices, embedding: Any, head: Any) -> None:

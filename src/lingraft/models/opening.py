@@ -10,6 +10,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedToken
 from transformers.utils import logging as hf_logging
 
 from lingraft.errors import LingraftError, ModelError, TokenizerError
+from lingraft.models.tokenizer_class import is_generic
 
 _TOKENIZER_FILES = (
     "tokenizer.json",
@@ -158,9 +159,12 @@ def open_tokenizer(path: Path, reference: str, trust_remote_code: bool) -> PreTr
             "copy the tokenizer's files into the directory",
         )
     try:
+        fast: Any = PreTrainedTokenizerFast
         if path.is_file():
-            fast: Any = PreTrainedTokenizerFast
             tokenizer = fast(tokenizer_file=str(path))
+        elif is_generic(path):
+            # For some model types AutoTokenizer takes the type's own class whatever the file says; see tokenizer_class.
+            tokenizer = fast.from_pretrained(path, local_files_only=True)
         else:
             tokenizer = AutoTokenizer.from_pretrained(
                 path, trust_remote_code=trust_remote_code, local_files_only=True

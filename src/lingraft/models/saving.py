@@ -11,6 +11,7 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 from lingraft.errors import ModelError, OutputError
 from lingraft.files import replacing_directory, require_free_space
 from lingraft.models.opening import quiet_bars
+from lingraft.models.tokenizer_class import keep_tokenizer_class
 
 _ID_FIELDS = (
     "decoder_start_token_id",
@@ -44,7 +45,7 @@ def save_checkpoint(
         tokenizer: Its tokenizer; every id must have a row.
         recipe: What made the checkpoint: plain values only.
         card: Text for README.md.
-        end_ids: Ids that end generation. None: those of the generation config that are special tokens of this
+        end_ids: Ids that end generation. None: those of the generation config that are added tokens of this
             tokenizer, together with its eos.
 
     Raises:
@@ -61,6 +62,7 @@ def save_checkpoint(
     with replacing_directory(directory) as temporary, quiet_bars():
         model.save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)
+        keep_tokenizer_class(temporary, tokenizer)
         plain = json.loads(json.dumps(dict(recipe), default=str))
         text = yaml.safe_dump(plain, allow_unicode=True, sort_keys=False)
         (temporary / "recipe.yaml").write_text(text, encoding="utf-8")
@@ -129,12 +131,11 @@ def _align_special_ids(
 
 
 def _known_end_ids(generation: GenerationConfig | None, tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """Return the tokenizer's eos, and those earlier end ids that name special tokens of this tokenizer."""
+    """Return the tokenizer's eos, and those earlier end ids that name added tokens of this tokenizer."""
     earlier = getattr(generation, "eos_token_id", None)
     earlier = [earlier] if isinstance(earlier, int) else list(earlier or [])
-    special = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
     own = [] if tokenizer.eos_token_id is None else [int(tokenizer.eos_token_id)]
-    return own + [i for i in earlier if i in special and i not in own and own]
+    return own + [i for i in earlier if i in tokenizer.added_tokens_decoder and i not in own]
 
 
 def _with_row(token_id: int | None, rows: int) -> int | None:

@@ -1,7 +1,8 @@
 """Give a target vocabulary a source tokenizer's special tokens, chat template and way of adding them."""
 
+import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from tokenizers import AddedToken, Tokenizer, processors
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
@@ -19,6 +20,7 @@ def adapt_tokenizer(
     source_tokenizer: PreTrainedTokenizerBase,
     *,
     chat_tokens: Mapping[str, str] | None = None,
+    needed_ids: Collection[int] = (),
 ) -> PreTrainedTokenizerFast:
     """Return the target's vocabulary with the source's special tokens, chat template and bos/eos adding.
 
@@ -32,6 +34,7 @@ def adapt_tokenizer(
         source_tokenizer: The model's own tokenizer.
         chat_tokens: Text of a source special token to the text that shall stand for it; template and roles
             follow. Give `match_vocabularies` the inverse as `special_pairs`.
+        needed_ids: Ids of further added tokens of the source that must be there: those that end generation, say.
 
     Returns:
         A tokenizer that saves and reloads in plain transformers.
@@ -46,7 +49,7 @@ def adapt_tokenizer(
     for old, new in renamed.items():
         template = _replace(template, old, new)
     added = []
-    for token in needed_tokens(source_tokenizer):
+    for token in needed_tokens(source_tokenizer, needed_ids):
         text = renamed.get(token.content, token.content)
         added.append(
             AddedToken(
@@ -91,18 +94,37 @@ def _check(source_tokenizer: PreTrainedTokenizerBase, renamed: Mapping[str, str]
         )
 
 
-def needed_tokens(tokenizer: PreTrainedTokenizerBase) -> list[AddedToken]:
+def needed_tokens(tokenizer: PreTrainedTokenizerBase, needed_ids: Collection[int] = ()) -> list[AddedToken]:
     """Return the role tokens of a tokenizer, what its chat template writes, and what separates documents, by id."""
     templates = tokenizer.chat_template
     text = "\n".join(templates.values()) if isinstance(templates, dict) else templates or ""
+    text += _rendered(tokenizer)
     roles = {getattr(tokenizer, f"{role}_token") for role in ("bos", "eos", "pad", "unk")}
     roles.add(SEPARATOR)
     needed = []
-    for _, token in sorted(tokenizer.added_tokens_decoder.items()):
+    for token_id, token in sorted(tokenizer.added_tokens_decoder.items()):
         # Added runs of spaces or newlines are vocabulary, not markers.
-        if token.content in roles or (token.content.strip() and token.content in text):
+        if (
+            token_id in needed_ids
+            or token.content in roles
+            or (token.content.strip() and token.content in text)
+        ):
             needed.append(token)
     return needed
+
+
+def _rendered(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Return a conversation as the chat template writes it: some put their markers together from parts."""
+    turns = [{"role": role, "content": "x"} for role in ("system", "user", "assistant")]
+    written = ""
+    for messages in (turns, turns[1:], turns[:2]):
+        # A template may refuse a system's message, or an answer that it has no words for.
+        with contextlib.suppress(Exception):
+            written += str(tokenizer.apply_chat_template(messages, tokenize=False))
+            written += str(
+                tokenizer.apply_chat_template(messages[:-1], tokenize=False, add_generation_prompt=True)
+            )
+    return written
 
 
 def _replace(template: str | dict[str, str] | None, old: str, new: str) -> str | dict[str, str] | None:

@@ -9,11 +9,11 @@ from transformers import PreTrainedTokenizerBase
 
 from lingraft.models.embeddings import EmbeddingMatrices, read_embeddings
 from lingraft.models.loading import LoadedDonor, LoadedModel
-from lingraft.tokenizers.adapting import adapt_tokenizer
 from lingraft.tokenizers.fertility import FertilityReport, digit_warning, measure_fertility
 from lingraft.vocabulary.building import build_problem
 from lingraft.vocabulary.config import Mode
 from lingraft.vocabulary.problem import TransferProblem
+from lingraft.vocabulary.special_ids import adapted_to
 
 SAMPLE = 2000
 """Documents that fertility is measured on: enough for three digits, read in a second."""
@@ -47,7 +47,7 @@ def inspect_vocabulary(
         TokenizerError: A tokenizer that lacks a special role the model needs.
     """
     matrices = read_embeddings(model.model)
-    adapted = tokenizer if mode == "extend" else adapt_tokenizer(tokenizer, model.tokenizer)
+    adapted = tokenizer if mode == "extend" else adapted_to(tokenizer, model)
     problem = build_problem(matrices.input.float().cpu(), model.tokenizer, adapted, mode=mode, donor=donor)
     counted = describe_problem(problem, matrices)
     return complete_report(counted, model.tokenizer, adapted, corpus=corpus, has_donor=donor is not None)

@@ -2,8 +2,10 @@
 
 from typing import Any
 
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
+from lingraft.models.loading import LoadedModel
+from lingraft.tokenizers.adapting import adapt_tokenizer
 from lingraft.vocabulary.problem import TransferProblem
 
 ONE_ID = ("decoder_start_token_id", "forced_bos_token_id", "forced_eos_token_id")
@@ -35,7 +37,7 @@ def carry_special_ids(
     moved = new_special_ids(problem)
     config, generation = model.config, model.generation_config
     ends = [] if tokenizer.eos_token_id is None else [int(tokenizer.eos_token_id)]
-    for earlier in _as_list(getattr(generation, "eos_token_id", None)):
+    for earlier in generation_ends(model):
         if earlier in moved and moved[earlier] not in ends:
             ends.append(moved[earlier])
     end = ends[0] if len(ends) == 1 else ends or None
@@ -55,6 +57,34 @@ def carry_special_ids(
     embedding: Any = model.get_input_embeddings()
     if getattr(embedding, "padding_idx", None) is not None:
         embedding.padding_idx = tokenizer.pad_token_id
+
+
+def adapted_to(target_tokenizer: PreTrainedTokenizerBase, model: LoadedModel) -> PreTrainedTokenizerFast:
+    """Give a target vocabulary what a model needs of its own: see `adapt_tokenizer`, with what ends generation.
+
+    Args:
+        target_tokenizer: Whose vocabulary is used; not changed.
+        model: The model with its tokenizer.
+
+    Returns:
+        A tokenizer that saves and reloads in plain transformers.
+
+    Raises:
+        TokenizerError: The model's tokenizer has no eos.
+    """
+    return adapt_tokenizer(target_tokenizer, model.tokenizer, needed_ids=generation_ends(model.model))
+
+
+def generation_ends(model: PreTrainedModel) -> list[int]:
+    """Return the ids that end generation, by the model's own generation config.
+
+    Args:
+        model: A causal LM.
+
+    Returns:
+        The ids, none without such a config.
+    """
+    return _as_list(getattr(model.generation_config, "eos_token_id", None))
 
 
 def new_special_ids(problem: TransferProblem) -> dict[int, int]:

@@ -15,7 +15,6 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from lingraft.errors import ConfigError, TransferError
 from lingraft.models.embeddings import EmbeddingMatrices, read_embeddings, write_embeddings
 from lingraft.models.loading import LoadedDonor, LoadedModel
-from lingraft.tokenizers.adapting import adapt_tokenizer
 from lingraft.tokenizers.overlap import Normalisation
 from lingraft.vocabulary.building import AuxiliaryOptions, build_problem, without_overlap_copy
 from lingraft.vocabulary.choosing import choose_method
@@ -27,7 +26,7 @@ from lingraft.vocabulary.inspection import describe_problem
 from lingraft.vocabulary.mixtures import row_blocks
 from lingraft.vocabulary.problem import FinalStates, Matrix, Rule, TransferProblem
 from lingraft.vocabulary.provenance import provenance_table
-from lingraft.vocabulary.special_ids import carry_special_ids
+from lingraft.vocabulary.special_ids import adapted_to, carry_special_ids
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +107,7 @@ def transfer_vocabulary(
         minimum_count=fasttext_minimum_count,
     )
     _check_options(options, method=method, mode=mode, normalise=normalise, seed=seed)
-    adapted = tokenizer if mode == "extend" else adapt_tokenizer(tokenizer, model.tokenizer)
+    adapted = tokenizer if mode == "extend" else adapted_to(tokenizer, model)
     matrices = read_embeddings(model.model)
     require_finite_source(matrices)
     problem = build_problem(

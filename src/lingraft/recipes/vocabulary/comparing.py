@@ -20,7 +20,6 @@ from lingraft.recipes.inputs import (
 )
 from lingraft.reports.page import write_page
 from lingraft.reports.result import RunResult, collect_provenance, read_result, write_result
-from lingraft.tokenizers.adapting import adapt_tokenizer
 from lingraft.vocabulary.building import AuxiliaryOptions, build_problem
 from lingraft.vocabulary.compare import Contender, compare_methods, require_enough_text
 from lingraft.vocabulary.comparison_report import (
@@ -34,6 +33,7 @@ from lingraft.vocabulary.fasttext import WordVectors
 from lingraft.vocabulary.final_states import measure_final_states
 from lingraft.vocabulary.initializers import find_initializer
 from lingraft.vocabulary.probe import ProbeRun, ProbeSettings
+from lingraft.vocabulary.special_ids import adapted_to
 
 LOADING = (
     "model",
@@ -177,9 +177,7 @@ def _load(options: Mapping[str, Any], mode: str, device: str) -> VocabularyInput
 
 
 def _contender(inputs: VocabularyInputs, mode: Any, options: Mapping[str, Any]) -> Contender:
-    tokenizer = (
-        inputs.tokenizer if mode == "extend" else adapt_tokenizer(inputs.tokenizer, inputs.model.tokenizer)
-    )
+    tokenizer = inputs.tokenizer if mode == "extend" else adapted_to(inputs.tokenizer, inputs.model)
     auxiliary = auxiliary_space(options["auxiliary"])
     words = options["source_words"]
     problem = build_problem(
