@@ -5,10 +5,20 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, BertConfig, BertModel
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BertConfig,
+    BertModel,
+    Gemma3nForCausalLM,
+    Gemma3nTextConfig,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+)
 
 from lingraft.errors import ModelError, OutputError
 from lingraft.models.embeddings import EmbeddingMatrices, read_embeddings, write_embeddings
+from lingraft.models.loading import _refuse_float8, load_tokenizer
 from lingraft.models.saving import save_checkpoint
 
 
@@ -158,12 +168,15 @@ def test_failed_saving_leaves_nothing(
 
 def test_generation_config_follows_the_tokenizer(tiny: Any, tmp_path: Path, byte_bpe_tokenizer: Any) -> None:
     model = tiny("llama")
-    model.generation_config.eos_token_id = [600, 0, 5]
+    byte_bpe_tokenizer.add_tokens(["<|stop|>"])
+    stop = byte_bpe_tokenizer.convert_tokens_to_ids("<|stop|>")
+    model.generation_config.eos_token_id = [605, 0, 5, stop]
     model.generation_config.temperature = 0.6
     model.generation_config.suppress_tokens = [4000]
     save_checkpoint(tmp_path / "out", model, byte_bpe_tokenizer, recipe={})
     again = AutoModelForCausalLM.from_pretrained(tmp_path / "out").generation_config
-    assert again.eos_token_id == [2, 0]  # 0 is a special token of this tokenizer; 600 and 5 are not
+    # 0 is a special token of this tokenizer and <|stop|> an added one; 605 and 5 are neither.
+    assert again.eos_token_id == [2, 0, stop]
     assert again.bos_token_id == byte_bpe_tokenizer.bos_token_id
     assert again.pad_token_id == byte_bpe_tokenizer.pad_token_id
     assert again.temperature == 0.6
@@ -213,3 +226,55 @@ def test_matrices_can_be_given_away(tiny: Any) -> None:
     assert model.get_output_embeddings().weight is kept
     assert copied.get_input_embeddings().weight.data_ptr() != matrices.input.data_ptr()
     assert torch.equal(copied.get_input_embeddings().weight, kept)
+
+
+def test_a_second_table_of_token_rows_is_refused() -> None:
+    """Gemma 3n looks every id up in its layers too: new ids would find other tokens' rows there."""
+    config = Gemma3nTextConfig(
+        vocab_size=120,
+        vocab_size_per_layer_input=120,
+        hidden_size=32,
+        hidden_size_per_layer_input=8,
+        intermediate_size=32,
+        num_hidden_layers=4,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=16,
+        num_kv_shared_layers=2,
+        laurel_rank=4,
+        altup_num_inputs=2,
+        layer_types=["sliding_attention", "full_attention"] * 2,
+    )
+    with pytest.raises(ModelError, match=r"second table of 120 rows .*embed_tokens_per_layer"):
+        read_embeddings(Gemma3nForCausalLM(config))
+
+
+def test_float8_weights_are_not_saved(tiny: Any, tmp_path: Path, byte_bpe_tokenizer: Any) -> None:
+    model = tiny("llama")
+    narrow = model.model.layers[0].mlp.up_proj
+    narrow.weight = torch.nn.Parameter(narrow.weight.detach().to(torch.float8_e4m3fn), requires_grad=False)
+    with pytest.raises(ModelError, match=r"up_proj.weight is torch.float8_e4m3fn"):
+        save_checkpoint(tmp_path / "out", model, byte_bpe_tokenizer, recipe={})
+    with pytest.raises(ModelError, match=r"tiny has float8_e4m3fn weights .*up_proj"):
+        _refuse_float8(model, "tiny")
+
+
+@pytest.mark.parametrize("kind", ["unigram_tokenizer", "byte_bpe_tokenizer"])
+def test_plain_transformers_loads_the_tokenizer_that_was_saved(
+    kind: str, request: Any, tmp_path: Path, multilingual_texts: list[str]
+) -> None:
+    """For Qwen2 AutoTokenizer takes a byte-level BPE class, whatever class the file names."""
+    tokenizer = request.getfixturevalue(kind)
+    config = Qwen2Config(
+        vocab_size=len(tokenizer),
+        hidden_size=16,
+        intermediate_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+    )
+    save_checkpoint(tmp_path / "out", Qwen2ForCausalLM(config), tokenizer, recipe={})
+    expected = [tokenizer(text)["input_ids"] for text in multilingual_texts]
+    for again in (AutoTokenizer.from_pretrained(tmp_path / "out"), load_tokenizer(str(tmp_path / "out"))):
+        assert [again(text)["input_ids"] for text in multilingual_texts] == expected
+        assert again.decode(expected[0]) == tokenizer.decode(expected[0])

@@ -74,6 +74,23 @@ def test_chat_token_override(unigram_tokenizer, byte_bpe_tokenizer):
         adapt_tokenizer(unigram_tokenizer, byte_bpe_tokenizer, chat_tokens={"<nothing>": "x"})
 
 
+def test_markers_that_a_template_puts_together(unigram_tokenizer, byte_bpe_tokenizer):
+    """Phi's template writes `'<|' + role + '|>'`: no marker stands in it, and all of them in what it writes."""
+    byte_bpe_tokenizer.add_special_tokens(
+        {"extra_special_tokens": ["<|user|>", "<|system|>", "<|assistant|>", "<|end|>", "<|tool|>"]}
+    )
+    byte_bpe_tokenizer.chat_template = (
+        "{% for message in messages %}{{ '<|' + message['role'] + '|>' + message['content'] + '<|end|>' }}"
+        "{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
+    )
+    adapted = adapt_tokenizer(unigram_tokenizer, byte_bpe_tokenizer)
+    known = adapted.get_vocab()
+    assert {"<|user|>", "<|system|>", "<|assistant|>", "<|end|>"} <= set(known) and "<|tool|>" not in known
+    tool = byte_bpe_tokenizer.convert_tokens_to_ids("<|tool|>")
+    adapted = adapt_tokenizer(unigram_tokenizer, byte_bpe_tokenizer, needed_ids=[tool])
+    assert "<|tool|>" in adapted.get_vocab()
+
+
 def test_live_overrides_of_the_source_count(unigram_tokenizer, byte_bpe_tokenizer):
     byte_bpe_tokenizer.eos_token = "<|endoftext|>"
     byte_bpe_tokenizer.chat_template = "{{ messages[0]['content'] }}<|endoftext|>"

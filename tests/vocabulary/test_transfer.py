@@ -287,6 +287,16 @@ def test_special_ids_of_the_model_in_memory(load, donor, unigram_tokenizer):
     assert (embedding.weight.grad[:4].norm(dim=1) > 0).all()
 
 
+def test_what_ends_generation_is_carried_though_no_template_names_it(load, unigram_tokenizer):
+    model = load()
+    model.tokenizer.add_tokens(["<|eom|>"])
+    ends = [2, model.tokenizer.convert_tokens_to_ids("<|eom|>")]
+    model.model.generation_config.eos_token_id = ends
+    result = transfer_vocabulary(model, unigram_tokenizer, method="subword-mean")
+    found = result.tokenizer.convert_ids_to_tokens(result.model.generation_config.eos_token_id)
+    assert found == model.tokenizer.convert_ids_to_tokens(ends)
+
+
 def test_special_tokens_without_counterpart_are_the_mean_of_special_rows(load, donor, unigram_tokenizer):
     model = load()
     source = read_embeddings(model.model).input.clone()

@@ -134,6 +134,7 @@ def load_model(
     for name, module in (("input", model.get_input_embeddings()), ("output", model.get_output_embeddings())):
         if module is not None:
             require_finite_rows(module.weight.detach(), f"the {name} embeddings of {reference}")
+    _refuse_float8(model, reference)
     try:
         model = model.to(chosen_device).eval()
     except torch.OutOfMemoryError as error:
@@ -143,6 +144,17 @@ def load_model(
             "give --dtype bfloat16, --device cpu or a smaller model",
         ) from error
     return LoadedModel(model, tokenizer, reference, _revision(directory))
+
+
+def _refuse_float8(model: Any, reference: str) -> None:
+    """Refuse weights of one byte: they mean nothing without scales, which this library would part them from."""
+    for name, parameter in model.named_parameters():
+        if parameter.is_floating_point() and parameter.element_size() < 2:
+            raise ModelError(
+                f"{reference} has {str(parameter.dtype).removeprefix('torch.')} weights ({name})",
+                "weights of bfloat16, float16 or float32",
+                "give the checkpoint that it was quantised from",
+            )
 
 
 def load_tokenizer(

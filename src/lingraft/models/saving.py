@@ -73,7 +73,8 @@ def save_checkpoint(
 def _require_plain_weights(model: PreTrainedModel) -> None:
     """Refuse weights that safetensors could not give back as they are."""
     for name, tensor in model.named_parameters():
-        if tensor.device.type == "meta" or not tensor.is_floating_point():
+        # Of one byte: float8, whose scales are other tensors.
+        if tensor.device.type == "meta" or not tensor.is_floating_point() or tensor.element_size() < 2:
             state = "not in memory" if tensor.device.type == "meta" else str(tensor.dtype)
             raise ModelError(
                 f"{name} is {state}", "floating-point weights in memory", "load the model unquantised"

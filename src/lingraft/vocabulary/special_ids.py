@@ -1,5 +1,6 @@
 """The ids that a model's own configuration keeps: which of them follow its tokens into the new vocabulary."""
 
+from collections.abc import Collection
 from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
@@ -34,7 +35,7 @@ def carry_special_ids(
     """
     if problem.keeps_source_ids:
         return
-    moved = new_special_ids(problem)
+    moved = new_special_ids(problem, generation_ends(model))
     config, generation = model.config, model.generation_config
     ends = [] if tokenizer.eos_token_id is None else [int(tokenizer.eos_token_id)]
     for earlier in generation_ends(model):
@@ -87,10 +88,18 @@ def generation_ends(model: PreTrainedModel) -> list[int]:
     return _as_list(getattr(model.generation_config, "eos_token_id", None))
 
 
-def new_special_ids(problem: TransferProblem) -> dict[int, int]:
-    """New id of each special source token that the target has: by equal text, else by role."""
+def new_special_ids(problem: TransferProblem, added: Collection[int] = ()) -> dict[int, int]:
+    """New id of each special source token that the target has, and of further ones: by equal text, else by role."""
     match = problem.match
-    moved: dict[int, int] = {}
+    texts = {piece.surface: piece.token_id for piece in problem.target_pieces if piece is not None}
+    # What is added to a tokenizer and not called special can end generation all the same: it has its own text.
+    moved = {
+        token_id: texts[piece.surface]
+        for token_id in added
+        if token_id < len(problem.source_pieces)
+        and (piece := problem.source_pieces[token_id]) is not None
+        and piece.surface in texts
+    }
     for target_id, source_id in zip(
         match.target_ids[match.by_role].tolist(), match.source_ids[match.by_role].tolist(), strict=True
     ):
