@@ -34,7 +34,8 @@ Examples:
 
 \b
 An arm is OBJECTIVE[+OBJECTIVE][@PARAMETERS]: clo, sft-both+dpo (two trainings, one after the other), clo@full.
-base, the model as it is, is always there. Every arm of a seed has the same items in the same order, once.
+base, the model as it is, is always there. Every arm of a seed has the same items in the same order, once; items too
+long for any arm are left out for all. --share and --beta are for the objectives that begin with clo.
 Finished trainings are kept: the same command continues a killed run, one with other --arms, --sizes or --seeds adds
 to it, and started in several shells at once it shares the trainings between them."""
 
