@@ -13,7 +13,7 @@ from naive import donor_values, naive_generate
 from lingraft.errors import ConfigError
 from lingraft.models.sites import Site
 from lingraft.patching.engine import transplant_all
-from lingraft.patching.generate import donor_states, generate, transplant
+from lingraft.patching.generate import answer_plainly, donor_states, generate, transplant
 from lingraft.patching.pairs import all_pairs
 from lingraft.patching.prefill import prefill
 
@@ -27,6 +27,21 @@ DONORS = ["Open the document", "How are you today?", "A table of contents lists"
 @pytest.fixture(scope="module")
 def tokenizer() -> Any:
     return tiny_world.byte_bpe_tokenizer()
+
+
+def test_a_penalty_of_the_checkpoint_has_no_part_in_greedy_answers(
+    tiny: Callable[..., Any], tokenizer: Any
+) -> None:
+    """Some checkpoints' generation config holds one, which `generate` would add; sweeps take the likeliest token."""
+    model = tiny("llama")
+    given = {"site": "ffn", "donor_layer": 2, "receiver_layer": 1, "new_tokens": 12}
+    expected = generate(model, tokenizer, RECEIVERS, DONORS, **given)
+    plainly = answer_plainly(model, tokenizer, RECEIVERS, new_tokens=12)
+    settings = model.generation_config
+    settings.repetition_penalty, settings.no_repeat_ngram_size = 1.8, 1
+    assert generate(model, tokenizer, RECEIVERS, DONORS, **given) == expected
+    assert answer_plainly(model, tokenizer, RECEIVERS, new_tokens=12) == plainly
+    assert model.generation_config is settings and settings.repetition_penalty == 1.8
 
 
 @pytest.mark.parametrize("site", ["ffn", "attn", "attn_official"])

@@ -3,6 +3,7 @@
 import importlib
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -221,6 +222,12 @@ def test_files_of_pairs(tmp_path: Path) -> None:
     path = tmp_path / "pairs.jsonl"
     write_instances(path, [INSTANCE])
     assert read_instances(path) == [INSTANCE]
+    # Line separators of Unicode, which JSON leaves as they are, and a mark of byte order.
+    odd = replace(INSTANCE, receiver="one\u2028two\x85three")
+    write_instances(path, [odd])
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert read_instances(path) == [odd]
+    write_instances(path, [INSTANCE])
     path.write_text(path.read_text(encoding="utf-8") * 2, encoding="utf-8")
     with pytest.raises(ConfigError, match="id 'größe-1' twice"):
         read_instances(path)

@@ -145,5 +145,7 @@ def test_pivots_come_as_texts(byte_bpe_tokenizer: Any, tmp_path: Path) -> None:
 
 def test_words_of_a_corpus() -> None:
     assert count_words(["Cafe\u0301 café!", "the-cafe"]) == {"café": 2.0, "the": 1.0, "cafe": 1.0}
+    # Vowel signs are marks: cut at them, no Hindi word is left.
+    assert count_words(["किताब मेज पर है"]) == dict.fromkeys(["किताब", "मेज", "पर", "है"], 1.0)
     with pytest.raises(ConfigError, match="without words"):
         count_words(["...", ""])

@@ -181,14 +181,22 @@ def greedy_ids(
         pad_token_id=padding,
     )
     generating: Any = model
-    with _plain_settings(model, settings):
+    with plain_settings(model, settings):
         output = generating.generate(input_ids=ids.to(device), attention_mask=mask.to(device))
     return [_before_end(row[width:].tolist(), end_ids) for row in output.cpu()]
 
 
 @contextmanager
-def _plain_settings(model: Any, settings: GenerationConfig) -> Iterator[None]:
-    """Take the place of the model's generation config: `generate` adds what that says to whatever it is given."""
+def plain_settings(model: Any, settings: GenerationConfig) -> Iterator[None]:
+    """Take the place of the model's generation config: `generate` adds what that says to whatever it is given.
+
+    Args:
+        model: Whose configuration and training mode are the same again afterwards.
+        settings: What `generate` is to do, and nothing else.
+
+    Yields:
+        None: While `generate` does that.
+    """
     before, training = model.generation_config, model.training
     model.generation_config = settings
     # Setting every module's mode takes a moment, which a call for each batch need not spend.

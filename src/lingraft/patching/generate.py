@@ -6,9 +6,10 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from lingraft.errors import ConfigError
+from lingraft.evaluation.answers import plain_settings
 from lingraft.models.architecture import resolve
 from lingraft.models.hooks import capture
 from lingraft.models.reading import Run, attach
@@ -211,7 +212,19 @@ def _greedy(
     # On the left, where `generate` appends; it makes the positions from the mask.
     batch = _batch(model, tokenizer, prompts, new_tokens, left=True)
     generating: Any = model
-    output = generating.generate(**batch, max_new_tokens=new_tokens, do_sample=False, use_cache=True)
+    padding = tokenizer.pad_token_id
+    configuration: Any = GenerationConfig
+    # Greedy is the most likely token at each step: a checkpoint's repetition penalty has no part in it.
+    settings = configuration(
+        max_new_tokens=new_tokens,
+        do_sample=False,
+        num_beams=1,
+        use_cache=True,
+        eos_token_id=generating.generation_config.eos_token_id,
+        pad_token_id=0 if padding is None else padding,
+    )
+    with plain_settings(model, settings):
+        output = generating.generate(**batch)
     texts: list[str] = tokenizer.batch_decode(
         output[:, batch["input_ids"].shape[1] :], skip_special_tokens=True
     )

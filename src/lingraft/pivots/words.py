@@ -1,7 +1,6 @@
 """Bilingual lexicons as word lists: reading them, refusing bad rows by name, frequencies and parts of speech."""
 
 import math
-import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable
@@ -9,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lingraft.errors import ConfigError
+from lingraft.pivots.discovery_tokens import word_pattern
 from lingraft.pivots.languages import Language, find_language, why_reversed
 
 _JOINERS = "'\u2019\u00b7\u30fb\u05f3\u05f4"
@@ -152,7 +152,7 @@ def count_words(texts: Iterable[str]) -> dict[str, float]:
     """
     found: Counter[str] = Counter()
     for text in texts:
-        found.update(re.findall(r"\w+", unicodedata.normalize("NFC", text).casefold()))
+        found.update(word_pattern().findall(unicodedata.normalize("NFC", text).casefold()))
     if not found:
         raise ConfigError("a corpus without words", "text of the source language", "give another corpus")
     return {word: float(count) for word, count in found.items()}
