@@ -1,9 +1,9 @@
 """One instance's whole map: answers, controls, chunks, costs, and what is refused."""
 
+import dataclasses
 import importlib
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -223,7 +223,7 @@ def test_files_of_pairs(tmp_path: Path) -> None:
     write_instances(path, [INSTANCE])
     assert read_instances(path) == [INSTANCE]
     # Line separators of Unicode, which JSON leaves as they are, and a mark of byte order.
-    odd = replace(INSTANCE, receiver="one\u2028two\x85three")
+    odd = dataclasses.replace(INSTANCE, receiver="one\u2028two\x85three")
     write_instances(path, [odd])
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
     assert read_instances(path) == [odd]
