@@ -10,12 +10,17 @@ from lingraft.contents import with_contents
 from lingraft.corpora.json_objects import read_objects
 from lingraft.corpora.named_datasets import dataset_rows, is_dataset
 from lingraft.corpora.reading import read_documents, read_pairs, read_texts
-from lingraft.corpora.shards import ShardReading, plan_shards, read_batches
+from lingraft.corpora.shards import ShardReading, plan_shards, read_batches, require_unchanged
 from lingraft.errors import CorpusError, MissingExtraError
+from lingraft.files import fingerprint
 from lingraft.patching.instances import read_instances
 from lingraft.preference.items import read_items
 from lingraft.recipes.evaluating.fidelity_inputs import read_prompts
+from lingraft.recipes.evaluating.options import EvaluationOptions
 from lingraft.recipes.inputs import read_corpus
+from lingraft.recipes.pretraining.inputs import text_contents
+from lingraft.recipes.pretraining.options import PretrainingOptions
+from lingraft.recipes.running.planning import _identity
 
 datasets = pytest.importorskip("datasets", reason='datasets is not installed: pip install "lingraft[train]"')
 
@@ -123,3 +128,38 @@ def test_the_command_line_takes_names(texts, tmp_path, make_tiny_llama, byte_bpe
     assert json.loads(capsys.readouterr().out)["bits_per_byte"] == measured["bits_per_byte"]
     assert main(["eval", "bpb", "--model", str(model), "--text", "hf:nobody/nothing"]) == 2
     assert "nobody/nothing" in capsys.readouterr().err
+
+
+def test_changed_rows_of_a_directory_are_another_input(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    folder = tmp_path / "files" / "data"
+    folder.mkdir(parents=True)
+    reference = f"hf:{tmp_path / 'files'}"
+
+    def known_as() -> tuple:
+        (identity,) = {shard.identity for shard in plan_shards([reference])}
+        compare = EvaluationOptions(
+            models={"m": "org/model"}, held_out=reference, prompts=Path(reference), language="eu"
+        )
+        pretrain = PretrainingOptions(model="org/model", corpus=(reference,))
+        return (
+            text_contents([reference]),
+            identity,
+            fingerprint(compare.command()),
+            fingerprint(pretrain.command()),
+            fingerprint(_identity(reference, {})),
+        )
+
+    (folder / "train.jsonl").write_text('{"text": "bat"}\n')
+    first = known_as()
+    assert known_as() == first
+    (shard,) = plan_shards([reference])
+    require_unchanged(shard)
+    (folder / "train.jsonl").write_text('{"text": "batez"}\n')
+    assert all(one != other for one, other in zip(first, known_as(), strict=True))
+    with pytest.raises(CorpusError, match="was changed while it was read"):
+        require_unchanged(shard)
+    # A data set of the hub has no files here.
+    assert text_contents(["hf:org/corpus"]) is None
+    assert plan_shards(["hf:org/corpus"])[0].identity == ()
+    assert _identity("hf:org/corpus", {}) == {"name": "hf:org/corpus"}

@@ -1,7 +1,9 @@
 """Streaming readers: every format gives the same documents; bad lines are kept and counted, never fatal at once."""
 
+import bz2
 import gzip
 import json
+import lzma
 import sys
 from pathlib import Path
 
@@ -18,15 +20,22 @@ TEXTS = ["Kaixo mundua", "Größe und Maß", "안녕하세요 세계", "नम�
 
 
 def write(path: Path, texts: list[str]) -> Path:
-    name = path.name.removesuffix(".gz").removesuffix(".zst")
+    name = path.name.lower()
+    for packed in (".gz", ".zst", ".xz", ".bz2"):
+        name = name.removesuffix(packed)
     if name.endswith(".parquet"):
         table = arrow.table({"text": texts, "id": [f"d{n}" for n in range(len(texts))]})
         parquet.write_table(table, path, row_group_size=2)
         return path
-    if name.endswith(".jsonl"):
+    if name.endswith((".jsonl", ".ndjson", ".json")):
         lines = [
             json.dumps({"text": text, "id": f"d{n}"}, ensure_ascii=n % 2 == 0) for n, text in enumerate(texts)
         ]
+        if "list" in name:
+            lines = ["\ufeff", "[", ",\n".join(lines), "]"]
+    elif name.endswith(".csv"):
+        quoted = [text.replace('"', '""') for text in texts]
+        lines = ["id,text", *(f'd{n},"{text}"' for n, text in enumerate(quoted))]
     elif name.endswith(".tsv"):
         lines = ["id\ttext", *(f"d{n}\t{text}" for n, text in enumerate(texts))]
     else:
@@ -34,6 +43,10 @@ def write(path: Path, texts: list[str]) -> Path:
     raw = "".join(f"{line}\n" for line in lines).encode()
     if path.suffix == ".gz":
         raw = gzip.compress(raw)
+    elif path.suffix == ".xz":
+        raw = lzma.compress(raw)
+    elif path.suffix == ".bz2":
+        raw = bz2.compress(raw)
     elif path.suffix == ".zst":
         half = len(raw) // 2
         raw = zstandard.compress(raw[:half]) + zstandard.compress(raw[half:])
@@ -51,6 +64,18 @@ FORMATS = [
     "c.tsv",
     "c.tsv.gz",
     "c.parquet",
+    "c.txt.xz",
+    "c.txt.bz2",
+    "c.sw",
+    "C.JSONL",
+    "c.ndjson",
+    "c.json",
+    "c.json.gz",
+    "list.json",
+    "list.json.xz",
+    "c.csv",
+    "C.CSV",
+    "c.csv.bz2",
 ]
 
 
@@ -61,7 +86,7 @@ def test_every_format_gives_the_same_texts(tmp_path: Path, name: str) -> None:
     assert [document.text for document in documents] == TEXTS
     assert len({document.id for document in documents}) == len(TEXTS)
     assert {document.language for document in documents} == {"eu"}
-    if ".txt" in name:
+    if ".txt" in name or ".sw" in name:
         assert documents[1].id == f"{path}:2"
     else:
         assert documents[1].id == "d1"
@@ -184,7 +209,7 @@ def test_nothing_to_read(tmp_path: Path) -> None:
         read_texts(tmp_path / "empty.txt")
 
 
-@pytest.mark.parametrize("name", ["c.txt.gz", "c.jsonl.zst", "c.parquet"])
+@pytest.mark.parametrize("name", ["c.txt.gz", "c.jsonl.zst", "c.parquet", "c.txt.xz", "c.csv.bz2"])
 def test_truncated_files_are_an_error(tmp_path: Path, name: str) -> None:
     path = write(tmp_path / name, [f"{text} {n * n}" for n in range(500) for text in TEXTS])
     path.write_bytes(path.read_bytes()[:-20])

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lingraft.corpora import partials
-from lingraft.corpora.formats import BadRecord
 from lingraft.corpora.language_id import LanguageGuess
 from lingraft.corpora.reading import read_documents, read_texts
+from lingraft.corpora.records import BadRecord
 from lingraft.corpora.shards import plan_shards
 from lingraft.errors import ConfigError, CorpusError
 from lingraft.pivots.controls import frequency_matched, holds_both, length_cell

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from lingraft.cli.pretrain import pretrain
 from lingraft.errors import LingraftError, TrainingError
 from lingraft.recipes.pretraining.compute import equal_compute_steps, model_shape
-from lingraft.recipes.pretraining.inputs import PackedTexts, packed_texts, read_held_out
+from lingraft.recipes.pretraining.inputs import PackedTexts, TextReading, packed_texts, read_held_out
 from lingraft.recipes.pretraining.options import PretrainingOptions
 from lingraft.recipes.stages.contract import StageContext
 from lingraft.recipes.stages.pretrain import KIND, PretrainSettings
@@ -55,7 +55,7 @@ def test_packing_is_done_once_and_leaves_out_what_is_held_out(tmp_path, byte_bpe
     (tmp_path / "t.txt").write_text("".join(f"{text}\n" for text in texts), encoding="utf-8")
     (tmp_path / "e.txt").write_text("Open the document.\n" * 30, encoding="utf-8")
     (tmp_path / "h.txt").write_text(f"{texts[3]} \n{texts[7]}\n", encoding="utf-8")
-    held = read_held_out(str(tmp_path / "h.txt"), 5, "text", 0)
+    held = read_held_out(str(tmp_path / "h.txt"), 5, TextReading(), 0)
     assert held is not None and len(held.scored) == 1 and len(held.known) == 2
 
     def again(command: str = "x") -> PackedTexts:
@@ -67,7 +67,7 @@ def test_packing_is_done_once_and_leaves_out_what_is_held_out(tmp_path, byte_bpe
             english=[str(tmp_path / "e.txt")],
             held_out=held.known,
             block_length=8,
-            text_field="text",
+            reading=TextReading(),
         )
 
     found = again()
@@ -86,7 +86,9 @@ def test_nothing_is_left_of_text_that_fills_no_block(tmp_path: Path, byte_bpe_to
     (tmp_path / "t.txt").write_text("Zer?\n", encoding="utf-8")
     given = {"corpus": [str(tmp_path / "t.txt")], "english": [], "held_out": []}
     with pytest.raises(LingraftError, match="--corpus: 1 documents of"):
-        packed_texts(tmp_path / "out", {}, byte_bpe_tokenizer, **given, block_length=64, text_field="text")
+        packed_texts(
+            tmp_path / "out", {}, byte_bpe_tokenizer, **given, block_length=64, reading=TextReading()
+        )
     assert [item.name for item in tmp_path.iterdir()] == ["t.txt"]
 
 

@@ -18,7 +18,7 @@ Examples:
 \b
 Sources, one of:
   --instructions, --translations  two files of Alpaca, OpenAssistant, ShareGPT, chat messages, or prompt and response
-                                  (JSON or JSON lines, .gz and .zst too): the same ids, or the same order
+                                  (JSON or JSON lines, compressed or not): the same ids, or the same order
   --aligned                       sections of documents: the prompt is title and heading, the answer the text under it.
                                   A libreoffice-help-LANG asset, or lines of document, id, English, target (tabs
                                   between; ids of headings begin with hd) in a .tsv file or a directory's pairs.tsv

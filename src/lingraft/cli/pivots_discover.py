@@ -55,7 +55,7 @@ def discover(
         float, typer.Option(help="Share of the corpus's tokens that a kept pivot is nearer than.")
     ] = 0.9,
     text_field: TextFieldOption = "text",
-    maximum_bad_lines: BadLinesOption = 1000,
+    max_bad_lines: BadLinesOption = 1000,
     workers: WorkersOption = 1,
     ray: RayOption = None,
     seed: SeedOption = 0,
@@ -79,7 +79,7 @@ def discover(
             filter_with=filter_with,
             similarity_quantile=similarity_quantile,
             text_field=text_field,
-            maximum_bad_lines=maximum_bad_lines,
+            maximum_bad_lines=max_bad_lines,
             seed=seed,
         )
         result, table = run_discovery(

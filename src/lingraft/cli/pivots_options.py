@@ -13,8 +13,8 @@ app = typer.Typer(
 CorpusOption = Annotated[
     list[str],
     typer.Option(
-        help="Files (.txt, .jsonl, .tsv, .parquet; .gz, .zst), directories, glob patterns or hf:NAME;"
-        " several may follow, or come again."
+        help="Files (.txt, .jsonl, .json, .tsv, .csv, .parquet; .gz, .zst, .xz, .bz2), directories, glob patterns"
+        " or hf:NAME; several may follow, or come again."
     ),
 ]
 MoreCorpus = Annotated[list[str] | None, typer.Argument(metavar="[PATH]...", help="More of --corpus.")]

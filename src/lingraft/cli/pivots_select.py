@@ -74,7 +74,7 @@ def select(
         bool, typer.Option("--shrink-to-fit", help="Make all sets as small as the smallest.")
     ] = False,
     text_field: TextFieldOption = "text",
-    maximum_bad_lines: BadLinesOption = 1000,
+    max_bad_lines: BadLinesOption = 1000,
     workers: WorkersOption = 1,
     ray: RayOption = None,
     seed: SeedOption = 0,
@@ -104,7 +104,7 @@ def select(
             test_words=tuple(str(path) for path in test_words or ()),
             keep_out_test_pairs=keep_out_test_pairs,
             text_field=text_field,
-            maximum_bad_lines=maximum_bad_lines,
+            maximum_bad_lines=max_bad_lines,
             seed=seed,
         )
         result = run_selecting(

@@ -21,8 +21,8 @@ Examples:
   accelerate launch -m lingraft.cli.app pretrain --model MODEL --corpus eu.txt --out runs/eu
 
 \b
-Text: .txt (a document a line), .jsonl, .tsv, .parquet, also .gz and .zst; a directory, a glob pattern, or
-hf:NAME[:CONFIG[:SPLIT]] for a data set. Documents that are in a held-out file are left out.
+Text: .txt (a document a line), .jsonl, .json, .tsv, .csv, .parquet, also .gz, .zst, .xz, .bz2; a directory, a glob
+pattern, or hf:NAME[:CONFIG[:SPLIT]] for a data set. Documents that are in a held-out file are left out.
 Documents are packed into blocks; English blocks are spread evenly over the training.
 A killed run continues from its last checkpoint and ends with the same result."""
 
@@ -82,6 +82,9 @@ def pretrain(
         list[str] | None, typer.Option(help="A tracker that transformers knows: tensorboard, wandb, ...")
     ] = None,
     text_field: Annotated[str, typer.Option(help="Field of the text in JSON lines and tables.")] = "text",
+    max_bad_lines: Annotated[
+        int, typer.Option(help="How many lines of each text that hold none to go on after.", min=0)
+    ] = 1000,
     dtype: Annotated[
         Literal["float32", "bfloat16", "float16"] | None,
         typer.Option(help="Type of the checkpoint (default: the model's)."),
@@ -121,6 +124,7 @@ def pretrain(
             gradient_clip=gradient_clip,
             precision=precision,
             text_field=text_field,
+            max_bad_lines=max_bad_lines,
             dtype=dtype,
             seed=seed,
         )

@@ -25,7 +25,7 @@ TOKENIZER_HELP = (
 MODEL_HELP = "Source model: hub id, directory, .gguf file or asset name."
 DONOR_HELP = "Target-language pre-trained model (encoder, T5 or decoder): hub id, directory or asset name."
 CORPUS_HELP = (
-    "Target-language text: .txt (a document a line), .jsonl(.gz|.zst), .parquet, a directory or a glob."
+    "Target-language text: .txt (a document a line), .jsonl, .json, .csv, .parquet; a directory or a glob."
 )
 
 ModelOption = Annotated[str, typer.Option(help=MODEL_HELP)]

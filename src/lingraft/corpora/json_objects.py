@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lingraft.corpora.formats import READ_ERRORS, BadRecord, decoded_lines, open_lines, unreadable
+from lingraft.corpora.file_kinds import READ_ERRORS, FileKind, file_kind, open_lines, unreadable
+from lingraft.corpora.formats import list_or_lines
 from lingraft.corpora.named_datasets import dataset_rows, is_dataset
+from lingraft.corpora.records import BadRecord, decoded_lines
 from lingraft.errors import CorpusError
 
 
@@ -27,17 +29,18 @@ class JsonObject:
 
 
 def read_objects(path: Path) -> Iterator[JsonObject | BadRecord]:
-    """Stream the objects of a JSON-lines file, which may be compressed (`.gz`, `.zst`); blank lines are passed over.
+    """Stream the objects of JSON lines, blank ones passed over, or of one JSON list; the file may be compressed.
 
     Args:
-        path: The file, in UTF-8; or `hf:NAME`, whose rows are objects and whose numbers take the place of lines.
+        path: The file, in UTF-8; or `hf:NAME`, whose rows are objects. Numbers of rows, and of the list's values, take
+            the place of lines.
 
     Yields:
         JsonObject | BadRecord: In the file's order; bad are invalid UTF-8, invalid JSON, values that are no object, and
             half a surrogate pair, which no text can hold.
 
     Raises:
-        CorpusError: The file is missing or cannot be read.
+        CorpusError: The file is missing, cannot be read, or is named as one of another kind.
         MissingExtraError: A `.zst` file without the library for it.
     """
     if is_dataset(path):
@@ -46,9 +49,21 @@ def read_objects(path: Path) -> Iterator[JsonObject | BadRecord]:
         return
     if not path.is_file():
         raise CorpusError(f"no file {path}", "a JSON-lines file", "check the path")
+    kind = file_kind(path)
+    if kind in {FileKind.PARQUET, FileKind.TSV, FileKind.CSV}:
+        raise CorpusError(
+            f"{path} is a {kind} file",
+            "JSON lines, or a JSON list",
+            "convert it, or give the directory that it is in, as hf:DIRECTORY",
+        )
     try:
         with open_lines(path) as lines:
-            for number, line in decoded_lines(lines):
+            # A file of lines may be named anything.
+            values, unread = (None, lines) if kind is FileKind.JSON_LINES else list_or_lines(lines, str(path))
+            for number, value in enumerate(values or (), start=1):
+                # Escapes keep what no UTF-8 can hold, and show it to the parser.
+                yield parse_object(json.dumps(value), number)
+            for number, line in decoded_lines(unread):
                 if isinstance(line, BadRecord):
                     yield line
                 elif line.strip():

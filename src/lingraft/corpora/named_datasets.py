@@ -72,6 +72,19 @@ def rows_revision(reference: str | Path) -> str:
     return digest.hexdigest()
 
 
+def dataset_files(reference: str | Path) -> list[Path]:
+    """Return the files of a data set in a directory, by which changed rows are known without reading them.
+
+    Args:
+        reference: `hf:NAME`, with or without configuration and split.
+
+    Returns:
+        All files below the directory, sorted; none where NAME is one of the hub.
+    """
+    directory = Path(_parts(str(reference).removeprefix(PREFIX))[0]).expanduser()
+    return sorted(file for file in directory.rglob("*") if file.is_file()) if directory.is_dir() else []
+
+
 def _parts(name: str) -> tuple[str, str, str]:
     reference, _, rest = name.partition(":")
     config, _, split = rest.partition(":")

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from lingraft.corpora.formats import BadRecord
 from lingraft.corpora.reading import MAXIMUM_BAD_LINES
+from lingraft.corpora.records import BadRecord
 from lingraft.corpora.rejects import KEPT_CHARACTERS, Rejects
 from lingraft.corpora.shards import Shard, plan_shards, require_unchanged
 from lingraft.errors import CorpusError

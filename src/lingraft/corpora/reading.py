@@ -2,13 +2,16 @@
 
 | name ends in | a document is |
 |---|---|
-| `.txt` | a line that is not blank |
-| `.jsonl` | the text field of a line's object |
+| `.jsonl`, `.ndjson` | the text field of a line's object |
+| `.json` | the same, or the text field of an object of one JSON list |
 | `.tsv` | the text column of a line; named by a header line, or numbered from 1 where there is none |
+| `.csv` | the same, with commas and quotes |
 | `.parquet` | the text column of a row |
 | `hf:NAME` | the text column of a row of a `datasets` data set, streamed: see `named_datasets` |
+| `.txt`, and whatever says nothing else (`corpus.sw`) | a line that is not blank |
 
-`.txt`, `.jsonl` and `.tsv` may be compressed (`.gz`, `.zst`). A directory stands for all such files below it.
+All but parquet may be compressed (`.gz`, `.zst`, `.xz`, `.bz2`). A directory stands for all such files below it, see
+`is_corpus_file`; what is known to be no text is refused, see `file_kinds`.
 """
 
 from collections.abc import Iterable, Iterator
@@ -17,13 +20,13 @@ from itertools import count
 from pathlib import Path
 
 from lingraft.corpora.documents import Document, ParallelPair
-from lingraft.corpora.formats import BadRecord, Record, read_records
+from lingraft.corpora.file_kinds import NAMED, is_corpus_file
+from lingraft.corpora.formats import read_records
 from lingraft.corpora.named_datasets import PREFIX, is_dataset
+from lingraft.corpora.records import BadRecord, Record
 from lingraft.corpora.rejects import Rejects
 from lingraft.errors import CorpusError
 
-SUFFIXES = (".txt", ".jsonl", ".tsv")
-COMPRESSED = ("", ".gz", ".zst")
 DATASET_PREFIX = PREFIX
 MAXIMUM_BAD_LINES = 1000
 
@@ -55,8 +58,8 @@ def read_documents(
 ) -> Iterator[Document]:
     """Stream documents from files, directories, glob patterns or `hf:NAME` data sets, in a fixed order.
 
-    Bad lines (invalid UTF-8, invalid JSON, no text field, a text that is no string) are counted, written to the rejects
-    file with file and line number, and skipped.
+    Bad lines (invalid UTF-8, NUL characters, invalid JSON, no text field, a text that is no string) are counted,
+    written to the rejects file with file and line number, and skipped. A text that is null is a blank one.
 
     Args:
         paths: One reference or several.
@@ -152,7 +155,8 @@ def read_pairs(
         path, rejects=rejects, maximum_bad_lines=maximum_bad_lines, text_field=source_field
     )
     for document in documents:
-        target = document.meta.get(target_field)
+        target = document.meta.get(target_field, 0)
+        target = "" if target is None else target
         if not isinstance(target, str):
             raise CorpusError(
                 f"{document.id} with the fields {', '.join(map(str, document.meta)) or '(none)'}",
@@ -191,19 +195,10 @@ def find_files(reference: str | Path) -> list[str]:
     if not found:
         raise CorpusError(
             f"no corpus file in {text}",
-            ".txt, .jsonl, .tsv (also .gz, .zst) or .parquet files",
+            NAMED,
             "check the path and the file names",
         )
     return sorted(str(file) for file in found)
-
-
-def is_corpus_file(path: Path) -> bool:
-    """Whether a file's name says that it holds a corpus; hidden files do not."""
-    if path.name.startswith("."):
-        return False
-    return path.suffix == ".parquet" or path.name.endswith(
-        tuple(suffix + packed for suffix in SUFFIXES for packed in COMPRESSED)
-    )
 
 
 def _document(name: str, record: Record, language: str) -> Document:

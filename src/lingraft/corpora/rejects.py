@@ -6,7 +6,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
-from lingraft.corpora.formats import BadRecord
+from lingraft.corpora.records import BadRecord
 from lingraft.errors import CorpusError
 from lingraft.files import output_error
 
@@ -81,5 +81,5 @@ class Rejects:
             raise CorpusError(
                 f"{self._faults.total()} bad lines ({listed}), the last one {name} line {record.line}",
                 f"at most {self._maximum}",
-                "check the file's encoding and format, or allow more bad lines",
+                "check the file's encoding and format, or take the lines out (or --max-bad-lines, where there is one)",
             )

@@ -8,16 +8,18 @@ from pathlib import Path
 
 import numpy as np
 
-from lingraft.corpora.formats import (
+from lingraft.corpora.file_kinds import (
     READ_ERRORS,
-    BadRecord,
-    line_records,
+    FileKind,
+    file_kind,
+    is_compressed,
     open_lines,
-    read_records,
-    unpacked_suffix,
     unreadable,
 )
-from lingraft.corpora.reading import DATASET_PREFIX, find_files
+from lingraft.corpora.formats import line_records, read_records
+from lingraft.corpora.named_datasets import dataset_files, is_dataset
+from lingraft.corpora.reading import find_files
+from lingraft.corpora.records import BadRecord
 from lingraft.errors import CorpusError
 
 SHARD_BYTES = 2**26
@@ -40,7 +42,8 @@ class Shard:
         file: File name, or `hf:NAME`.
         start: Lines that begin at this byte or after it belong to the shard.
         end: Lines that begin at this byte or after it do not; None where the file is not divided.
-        identity: Size and time of change of the file, by which a changed file is known; empty for a data set.
+        identity: Size and time of change of the file, by which a changed file is known; of all files of a data set in a
+            directory; empty for one of the hub.
     """
 
     file: str
@@ -84,7 +87,7 @@ class ShardReading:
 
 
 def plan_shards(references: Iterable[str | Path], *, shard_bytes: int = SHARD_BYTES) -> list[Shard]:
-    """Divide a corpus; only uncompressed `.txt` and `.jsonl` files are cut, at line ends.
+    """Divide a corpus; only uncompressed files of plain text and JSON lines are cut, at line ends.
 
     Args:
         references: Files, directories, glob patterns or `hf:NAME` data sets; a file that two of them mean is read once.
@@ -94,24 +97,39 @@ def plan_shards(references: Iterable[str | Path], *, shard_bytes: int = SHARD_BY
         The shards, in the corpus's order.
 
     Raises:
-        CorpusError: A missing file.
+        CorpusError: A missing file, or one that holds no text.
     """
     shards = []
     for name in dict.fromkeys(name for reference in references for name in find_files(reference)):
-        if name.startswith(DATASET_PREFIX):
-            shards.append(Shard(name, 0, None, ()))
-            continue
-        try:
-            stat = Path(name).stat()
-        except OSError as error:
-            raise unreadable(name, error) from error
-        identity = stat.st_size, stat.st_mtime_ns
-        if Path(name).suffix not in {".txt", ".jsonl"} or stat.st_size <= shard_bytes:
+        identity = _identity(name)
+        size = identity[0] if identity else 0
+        if not is_of_lines(name) or not _is_divisible(name) or size <= shard_bytes:
             shards.append(Shard(name, 0, None, identity))
             continue
-        cuts = [*range(0, stat.st_size, shard_bytes), stat.st_size]
+        cuts = [*range(0, size, shard_bytes), size]
         shards += [Shard(name, start, end, identity) for start, end in pairwise(cuts)]
     return shards
+
+
+def _identity(name: str) -> tuple[int, ...]:
+    """Return size and time of change of a file, or of all files of a data set in a directory."""
+    files = dataset_files(name) if is_dataset(name) else [Path(name)]
+    try:
+        statuses = [file.stat() for file in files]
+    except OSError as error:
+        raise unreadable(name, error) from error
+    if not statuses:
+        return ()
+    return sum(status.st_size for status in statuses), max(status.st_mtime_ns for status in statuses)
+
+
+def is_of_lines(name: str) -> bool:
+    """Return whether a file's records are read from lines; those of parquet files and data sets are not."""
+    return not is_dataset(name) and file_kind(name) is not FileKind.PARQUET
+
+
+def _is_divisible(name: str) -> bool:
+    return file_kind(name) in {FileKind.TEXT, FileKind.JSON_LINES} and not is_compressed(name)
 
 
 def read_batches(
@@ -133,10 +151,10 @@ def read_batches(
         MissingExtraError: A library is not installed.
     """
     name = shard.file
-    if name.startswith(DATASET_PREFIX) or Path(name).suffix == ".parquet":
+    if not is_of_lines(name):
         yield from _joined(read_records(name, text_field), reading, batch_bytes)
         return
-    plain = unpacked_suffix(name) not in {".jsonl", ".tsv"}
+    plain = file_kind(name) is FileKind.TEXT
     try:
         with open_lines(Path(name)) as stream:
             if plain or shard.end is not None:
@@ -173,7 +191,8 @@ def _of_block(
     block: bytes, name: str, reading: ShardReading, text_field: str, plain: bool, batch_bytes: int
 ) -> Iterator[Batch]:
     before = reading.lines
-    if plain:
+    # Lines with NUL characters are bad ones, as in `decoded_lines`.
+    if plain and b"\0" not in block:
         try:
             text = block.decode("utf-8")
         except UnicodeDecodeError:
@@ -241,13 +260,7 @@ def require_unchanged(shard: Shard) -> None:
     Raises:
         CorpusError: Its file was changed, replaced or removed.
     """
-    if not shard.identity:
-        return
-    try:
-        stat = Path(shard.file).stat()
-    except OSError as error:
-        raise unreadable(shard.file, error) from error
-    if (stat.st_size, stat.st_mtime_ns) != shard.identity:
+    if shard.identity and _identity(shard.file) != shard.identity:
         raise CorpusError(
             f"{shard.file} was changed while it was read",
             "files that stay as they are",

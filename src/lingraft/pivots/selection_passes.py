@@ -11,15 +11,8 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, Any, Protocol
 
-from lingraft.corpora.formats import (
-    READ_ERRORS,
-    BadRecord,
-    Record,
-    line_records,
-    open_lines,
-    read_records,
-    unreadable,
-)
+from lingraft.corpora.file_kinds import READ_ERRORS, open_lines, unreadable
+from lingraft.corpora.formats import line_records, read_records
 from lingraft.corpora.partials import (
     CorpusResult,
     Partial,
@@ -29,8 +22,9 @@ from lingraft.corpora.partials import (
     refuse_bad_lines,
     write_partial,
 )
-from lingraft.corpora.reading import DATASET_PREFIX, MAXIMUM_BAD_LINES
-from lingraft.corpora.shards import SHARD_BYTES, Shard
+from lingraft.corpora.reading import MAXIMUM_BAD_LINES
+from lingraft.corpora.records import BadRecord, Record
+from lingraft.corpora.shards import SHARD_BYTES, Shard, is_of_lines
 from lingraft.workers import run_tasks
 
 TOGETHER = 256
@@ -146,7 +140,8 @@ def shard_records(shard: Shard, reading: Reading) -> Iterator[Record | BadRecord
         if reading.second_field is None or isinstance(record, BadRecord):
             yield record
             continue
-        second = record.fields.get(reading.second_field)
+        second = record.fields.get(reading.second_field, 0)
+        second = "" if second is None else second
         if isinstance(second, str):
             yield Record(
                 f"{record.text}\n{second}" if second.strip() else record.text, record.line, record.fields
@@ -157,7 +152,7 @@ def shard_records(shard: Shard, reading: Reading) -> Iterator[Record | BadRecord
 
 def _raw_records(shard: Shard, text_field: str) -> Iterator[Record | BadRecord]:
     name = shard.file
-    if name.startswith(DATASET_PREFIX) or Path(name).suffix == ".parquet":
+    if not is_of_lines(name):
         yield from read_records(name, text_field)
         return
     try:

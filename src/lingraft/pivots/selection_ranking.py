@@ -13,9 +13,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from lingraft.corpora.formats import Record
 from lingraft.corpora.language_id import LanguageIdentifier
 from lingraft.corpora.partials import Partial
+from lingraft.corpora.records import Record
 from lingraft.pivots.controls import holds_both, length_cell
 from lingraft.pivots.discovery_tokens import ModelTokens, Tokens, WordFinder, hash_text, mix
 from lingraft.pivots.matching import Matching

@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from safetensors.numpy import load_file, save
 
-from lingraft.corpora.formats import BadRecord, Record
 from lingraft.corpora.partials import partial_file
+from lingraft.corpora.records import BadRecord, Record
 from lingraft.corpora.shards import require_unchanged
 from lingraft.files import fingerprint, replacing, replacing_directory
 from lingraft.pivots.discovery_tokens import Tokens

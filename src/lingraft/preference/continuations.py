@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 from pathlib import Path
 
-from lingraft.corpora.formats import READ_ERRORS, BadRecord, decoded_lines, open_lines, unreadable
+from lingraft.corpora.file_kinds import READ_ERRORS, open_lines, unreadable
+from lingraft.corpora.records import BadRecord, decoded_lines
 from lingraft.corpora.rejects import Rejects
 from lingraft.errors import CorpusError
 from lingraft.preference.aligned import PROMPT, Candidate, Wording
@@ -27,7 +28,7 @@ def read_parallel(
     """Read two text files of which the same lines say the same.
 
     Args:
-        english: English lines in UTF-8 (`.gz` and `.zst` too).
+        english: English lines in UTF-8 (`.gz`, `.zst`, `.xz` and `.bz2` too).
         target: The same lines in the target language.
         rejects: JSON-lines file for bad lines.
         maximum_bad_lines: How many bad lines to go on after.

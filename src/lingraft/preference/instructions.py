@@ -1,15 +1,13 @@
 """Instruction data of the usual formats, as pairs of a prompt and its answer."""
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from lingraft.corpora.formats import READ_ERRORS, BadRecord, open_lines, unpacked_suffix, unreadable
-from lingraft.corpora.json_objects import JsonObject, parse_object, read_objects
+from lingraft.corpora.json_objects import JsonObject, read_objects
 from lingraft.corpora.reading import MAXIMUM_BAD_LINES
+from lingraft.corpora.records import BadRecord
 from lingraft.corpora.rejects import Rejects
 from lingraft.errors import ConfigError, CorpusError
 from lingraft.preference.conversations import NO_ANSWER, first_exchange
@@ -97,7 +95,7 @@ def read_instructions(
         MissingExtraError: A `.zst` file without the library for it.
     """
     check_format(format)
-    read = list(_rows(path))
+    read = list(read_objects(path))
     objects = [row for row in read if isinstance(row, JsonObject)]
     chosen = detect_format(path, [row.fields for row in objects[:1]]) if format == "auto" else format
     with Rejects(rejects, maximum_bad_lines) as bad:
@@ -244,30 +242,3 @@ def _id(row: JsonObject) -> str:
         if isinstance(value, str | int) and not isinstance(value, bool) and value != "":
             return str(value)
     return ""
-
-
-def _rows(path: Path) -> Iterator[JsonObject | BadRecord]:
-    """Yield the rows of JSON lines or of one JSON list, whose rows' numbers then take the place of lines."""
-    if path.is_file() and unpacked_suffix(path.name) != ".jsonl":
-        try:
-            with open_lines(path) as file:
-                # A file of lines can be large; a list is told by its first character.
-                first = next((line for line in file if line.strip()), b"")
-                if first.lstrip().removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"[":
-                    yield from _list(path, b"".join(chain([first], file)))
-                    return
-        except READ_ERRORS as error:
-            raise unreadable(str(path), error) from error
-    yield from read_objects(path)
-
-
-def _list(path: Path, content: bytes) -> Iterator[JsonObject | BadRecord]:
-    try:
-        values = json.loads(content.decode("utf-8-sig"))
-    except (ValueError, RecursionError) as error:
-        raise CorpusError(
-            f"{path} is not JSON ({error})", "a JSON list, or JSON lines", "check the file, or fetch it again"
-        ) from error
-    for number, value in enumerate(values, start=1):
-        # Escapes keep what no UTF-8 can hold, and show it to the parser.
-        yield parse_object(json.dumps(value), number)

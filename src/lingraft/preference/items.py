@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from lingraft.corpora.formats import BadRecord
 from lingraft.corpora.json_objects import read_objects
 from lingraft.corpora.reading import MAXIMUM_BAD_LINES
+from lingraft.corpora.records import BadRecord
 from lingraft.corpora.rejects import Rejects
 from lingraft.errors import CorpusError
 from lingraft.files import replacing

@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from lingraft.corpora.formats import BadRecord
 from lingraft.corpora.json_objects import JsonObject
+from lingraft.corpora.records import BadRecord
 from lingraft.preference.conversations import ASSISTANTS, NO_ANSWER, USERS
 
 DELETED, REFUSED = "deleted", "refused by its reviewers"

@@ -5,10 +5,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from lingraft.corpora.formats import BadRecord
 from lingraft.corpora.json_objects import JsonObject, read_objects
 from lingraft.corpora.language_id import LinguaIdentifier
 from lingraft.corpora.reading import MAXIMUM_BAD_LINES
+from lingraft.corpora.records import BadRecord
 from lingraft.corpora.rejects import Rejects
 from lingraft.errors import ConfigError, CorpusError
 

@@ -12,7 +12,7 @@ from lingraft.recipes.evaluating.fidelity_inputs import find_identifier, read_pr
 from lingraft.recipes.evaluating.options import AUTO, EvaluationOptions
 from lingraft.recipes.pivots.word_inputs import read_words
 from lingraft.recipes.pretraining.compute import model_shape
-from lingraft.recipes.pretraining.inputs import read_held_out
+from lingraft.recipes.pretraining.inputs import TextReading, read_held_out
 from lingraft.tokenizers.chat import CHAT, PLAIN, prompt_format, read_template
 from lingraft.tokenizers.document_start import document_start
 
@@ -122,7 +122,9 @@ def read_inputs(
     options.check()
     texts: dict[str, list[str]] = {}
     for side, reference in ((TARGET, options.held_out), (ENGLISH, options.english_held_out)):
-        found = read_held_out(reference, options.held_out_bytes, options.text_field, options.seed)
+        found = read_held_out(
+            reference, options.held_out_bytes, TextReading(options.text_field), options.seed
+        )
         if found is not None:
             texts[side] = found.scored
     if options.words is not None:

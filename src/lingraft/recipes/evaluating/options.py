@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lingraft.contents import with_contents
+from lingraft.corpora.named_datasets import is_dataset
 from lingraft.errors import ConfigError
 from lingraft.files import CONTENT_OF, sha256_of
 from lingraft.recipes.evaluating.task_inputs import TaskOptions, check_options, task_command
@@ -124,6 +125,8 @@ class EvaluationOptions:
             value = getattr(self, name)
             if value is not None and Path(value).is_file():
                 given |= {name: str(value), f"{CONTENT_OF}{name}": sha256_of(Path(value))}
+            elif value is not None and is_dataset(value):
+                given |= {name: str(value), f"{CONTENT_OF}{name}": text_contents((str(value),))}
         for name, reference in self.models.items():
             found = with_contents({"model": reference}).get(f"{CONTENT_OF}model")
             if found is not None:

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from lingraft.assets.catalog import FetchedAsset, fetch_asset, find_asset, is_asset_name
+from lingraft.corpora.file_kinds import FileKind, file_kind
+from lingraft.corpora.named_datasets import is_dataset, rows_revision
 from lingraft.corpora.reading import find_files, read_documents
 from lingraft.errors import AssetError, ConfigError, TranslationError
 from lingraft.files import sha256_of
@@ -251,14 +253,15 @@ def _endpoint(reference: str, target_language: str, options: EngineOptions) -> O
 
 def _parallel(reference: str, target_language: str, options: EngineOptions) -> OpenedEngine:
     """Open a file of texts with their translations, looked up whole; a row may lack the translation."""
-    source, target = ("1", "2") if ".tsv" in Path(reference).suffixes else ("source", "target")
     files = find_files(reference)
+    numbered = not is_dataset(reference) and all(file_kind(file) is FileKind.TSV for file in files)
+    source, target = ("1", "2") if numbered else ("source", "target")
     rows = read_documents(files, text_field=source)
     pairs = ((row.text, row.meta.get(target)) for row in rows)
     engine = ParallelEngine(
         ((text, translation) for text, translation in pairs if isinstance(translation, str)),
         name=f"parallel:{reference}",
-        version=" ".join(f"sha256:{sha256_of(Path(file))}" for file in files),
+        version=" ".join(f"sha256:{rows_revision(file)}" for file in files),
         licence=options.licence or UNSTATED,
         source_language=options.source_language,
         target_language=target_language,

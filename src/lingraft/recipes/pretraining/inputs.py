@@ -13,7 +13,8 @@ from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
 from lingraft.contents import with_contents
-from lingraft.corpora.reading import DATASET_PREFIX, ReadingCounts, find_files, read_documents
+from lingraft.corpora.named_datasets import dataset_files, is_dataset
+from lingraft.corpora.reading import MAXIMUM_BAD_LINES, ReadingCounts, find_files, read_documents
 from lingraft.errors import CorpusError
 from lingraft.files import CONTENT_OF, fingerprint, mark_run, replacing_directory, write_json
 from lingraft.progress import progress_task
@@ -26,6 +27,19 @@ BLOCKS, REJECTS = "blocks", "rejects.jsonl"
 """Directory of a run with the packed texts, and the end of the names of files with lines that hold no text."""
 WAIT = 0.2
 """Seconds between two looks of a process that waits for the main one's blocks."""
+
+
+@dataclass(frozen=True, slots=True)
+class TextReading:
+    """How texts are read.
+
+    Attributes:
+        text_field: Field of the text.
+        maximum_bad_lines: How many bad lines of each text to go on after.
+    """
+
+    text_field: str = "text"
+    maximum_bad_lines: int = MAXIMUM_BAD_LINES
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +95,13 @@ class PackedTexts:
         return order
 
 
-def read_held_out(reference: str | None, most: int, text_field: str, seed: int) -> HeldOut | None:
+def read_held_out(reference: str | None, most: int, reading: TextReading, seed: int) -> HeldOut | None:
     """Read held-out text, and draw what of it is scored.
 
     Args:
         reference: What `read_documents` reads, or None.
         most: UTF-8 bytes to score: whole documents in seeded order until there are as many.
-        text_field: Field of the text.
+        reading: How it is read.
         seed: Of the drawing.
 
     Returns:
@@ -98,15 +112,15 @@ def read_held_out(reference: str | None, most: int, text_field: str, seed: int) 
     """
     if reference is None:
         return None
-    texts = [document.text for document in read_documents(reference, text_field=text_field)]
+    texts = [document.text for document in read_documents(reference, **asdict(reading))]
     return HeldOut(take_bytes(texts, most, seed), frozenset(text.strip() for text in texts))
 
 
 def text_contents(references: Sequence[str]) -> str | None:
-    """Return a hash of what the files of text references hold; None where they are data sets alone.
+    """Return a hash of what the files of text references hold; None where all are data sets of the hub.
 
     Args:
-        references: Files, directories, glob patterns, or data sets' names, which have no content here.
+        references: Files, directories, glob patterns, or data sets, which have files here if they are in directories.
 
     Returns:
         What a run is known again by.
@@ -114,7 +128,11 @@ def text_contents(references: Sequence[str]) -> str | None:
     Raises:
         CorpusError: A file is missing.
     """
-    files = [file for one in references if not one.startswith(DATASET_PREFIX) for file in find_files(one)]
+    files = [
+        str(file)
+        for one in references
+        for file in (dataset_files(one) if is_dataset(one) else find_files(one))
+    ]
     marks = {file: with_contents({"corpus": file})[f"{CONTENT_OF}corpus"] for file in files}
     return fingerprint(marks) if marks else None
 
@@ -128,7 +146,7 @@ def packed_texts(
     english: Sequence[str],
     held_out: Iterable[str],
     block_length: int,
-    text_field: str,
+    reading: TextReading,
 ) -> PackedTexts:
     """Pack the texts into the run directory, or find them there; the main process packs, the others wait for it.
 
@@ -142,7 +160,7 @@ def packed_texts(
         english: References of the English text mixed in; empty for none.
         held_out: Documents that are left out.
         block_length: Tokens in a block.
-        text_field: Field of the text.
+        reading: How they are read.
 
     Returns:
         The blocks.
@@ -163,7 +181,7 @@ def packed_texts(
                     {"corpus": corpus, "english": english},
                     frozenset(text.strip() for text in held_out),
                     block_length,
-                    text_field,
+                    reading,
                 )
             if not again:
                 mark_run(directory, command)
@@ -181,7 +199,7 @@ def _pack(
     texts: Mapping[str, Sequence[str]],
     held_out: frozenset[str],
     block_length: int,
-    text_field: str,
+    how: TextReading,
 ) -> None:
     """Write `blocks.npy`, the rejected lines into `out`, and, last, the counts."""
     counts: dict[str, dict[str, int]] = {}
@@ -192,7 +210,7 @@ def _pack(
         reading, left = ReadingCounts(), {"held out": 0}
         with progress_task(f"tokenizing {name}") as advance:
             documents = read_documents(
-                references, text_field=text_field, rejects=out / f"{name}.{REJECTS}", counts=reading
+                references, **asdict(how), rejects=out / f"{name}.{REJECTS}", counts=reading
             )
             wanted = _not_held_out((document.text for document in documents), held_out, left, advance)
             file = place / f"{name}.npy"

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from lingraft.contents import with_contents
+from lingraft.corpora.reading import MAXIMUM_BAD_LINES
 from lingraft.errors import ConfigError, TrainingError
 from lingraft.files import CONTENT_OF
 from lingraft.recipes.pretraining.inputs import text_contents
@@ -42,6 +43,7 @@ class PretrainingOptions:
         gradient_clip: Largest norm of the gradient.
         precision: Of training.
         text_field: Field of the text in JSON lines and tables.
+        max_bad_lines: How many lines of each text that hold none to go on after.
         dtype: Type of the saved checkpoint; None keeps the model's.
         seed: Of the order of the blocks, and of which held-out documents are scored.
     """
@@ -67,6 +69,7 @@ class PretrainingOptions:
     gradient_clip: float = 1.0
     precision: Precision = "bfloat16"
     text_field: str = "text"
+    max_bad_lines: int = MAXIMUM_BAD_LINES
     dtype: str | None = None
     seed: int = 0
 

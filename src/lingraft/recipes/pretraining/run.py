@@ -19,6 +19,7 @@ from lingraft.recipes.pretraining.inputs import (
     BLOCKS,
     HeldOut,
     PackedTexts,
+    TextReading,
     packed_texts,
     read_held_out,
     text_revisions,
@@ -113,7 +114,7 @@ def run_pretraining(
         english=options.english if options.share else (),
         held_out=(text for found in held_out.values() for text in found.known),
         block_length=options.block_length,
-        text_field=options.text_field,
+        reading=TextReading(options.text_field, options.max_bad_lines),
     )
     wanted = loaded.model.dtype if dtype is None else dtype
     running = _Running(out, gradient_accumulation, save_every, trackers, say)
@@ -125,8 +126,9 @@ def run_pretraining(
 
 
 def _held_out(options: PretrainingOptions) -> dict[str, HeldOut]:
+    reading = TextReading(options.text_field, options.max_bad_lines)
     found = {
-        side: read_held_out(reference, options.held_out_bytes, options.text_field, options.seed)
+        side: read_held_out(reference, options.held_out_bytes, reading, options.seed)
         for side, reference in (("target", options.held_out), ("english", options.english_held_out))
     }
     return {side: texts for side, texts in found.items() if texts is not None}

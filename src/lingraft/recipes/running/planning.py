@@ -9,6 +9,7 @@ from typing import Any
 
 from lingraft import __version__
 from lingraft.contents import content_of
+from lingraft.corpora.named_datasets import dataset_files, is_dataset
 from lingraft.corpora.reading import find_files
 from lingraft.recipes.checking.recipe import CheckedRecipe, CheckedStage
 from lingraft.recipes.checking.references import (
@@ -45,8 +46,8 @@ def plan_stages(checked: CheckedRecipe, store: Store) -> list[PlannedStage]:
     """Work out the keys of all stages, and which of them are kept.
 
     A key covers the kind, the settings, the language, the seed, this version of Lingraft, what files hold, and the
-    keys of the stages that it reads: so a change runs again what depends on it, and nothing else. Hub ids and
-    assets count by name.
+    keys of the stages that it reads: so a change runs again what depends on it, and nothing else. Hub ids,
+    data sets of the hub and assets count by name.
 
     Args:
         checked: The recipe.
@@ -86,8 +87,13 @@ def _identity(text: str, keys: Mapping[str, str]) -> dict[str, str]:
         return {"way": way, "stage": keys[output.stage], "output": output.output}
     if text.startswith(ASSET):
         return {"asset": text}
-    body = without_way(text)
+    return _file_identity(text, way, without_way(text))
+
+
+def _file_identity(text: str, way: str, body: str) -> dict[str, str]:
     path = named_file(body)
+    if is_dataset(body) and (files := dataset_files(body)):
+        return {"name": text, "content": "".join(map(content_of, files))}
     if path is not None and path.is_file():
         return {"way": way, "content": content_of(path)}
     if path is not None:

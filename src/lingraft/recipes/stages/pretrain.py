@@ -79,6 +79,7 @@ class PretrainSettings(StageSettings):
         (), description="Trackers that transformers knows: tensorboard, wandb, ..."
     )
     text_field: str = Field("text", description="Field of the text in JSON lines and tables.")
+    max_bad_lines: int = Field(1000, ge=0, description="How many bad lines of each text to go on after.")
     dtype: Literal["float32", "bfloat16", "float16"] | None = Field(
         None, description="Type of the checkpoint; by default the model's."
     )

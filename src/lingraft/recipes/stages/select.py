@@ -108,7 +108,7 @@ class SelectSettings(StageSettings):
         False, description="Make all sets as small as the smallest, where the corpus cannot fill them."
     )
     text_field: str = Field("text", description="Field or column that holds the text.")
-    maximum_bad_lines: int = Field(1000, ge=0, description="How many bad lines to go on after.")
+    max_bad_lines: int = Field(1000, ge=0, description="How many bad lines to go on after.")
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -226,11 +226,12 @@ def _discover_options(
 ) -> DiscoverOptions:
     same = (
         *("score", "top", "sample", "background", "filter_with", "similarity_quantile"),
-        *("text_field", "maximum_bad_lines"),
+        "text_field",
     )
     return DiscoverOptions(
         corpus=tuple(dict.fromkeys((*settings.corpus, *english))),
         pairs=str(context.out / WORD_PAIRS),
+        maximum_bad_lines=settings.max_bad_lines,
         seed=seed,
         **{name: getattr(settings, name) for name in same},
     )
@@ -240,9 +241,10 @@ def _select_options(settings: SelectSettings, pivots: str, seed: int) -> SelectO
     same = (
         *("corpus", "tokens", "controls", "tokenizer", "least_pairs", "most_pivots", "least_length"),
         *("languages", "parallel_corpus", "parallel_fields", "test_words", "keep_out_test_pairs"),
-        *("text_field", "maximum_bad_lines"),
+        "text_field",
     )
     given: dict[str, Any] = {name: getattr(settings, name) for name in same}
+    given["maximum_bad_lines"] = settings.max_bad_lines
     # Without test words there is nothing to keep out.
     given["keep_out_test_pairs"] = settings.keep_out_test_pairs and bool(settings.test_words)
     return SelectOptions(**given, pivots=pivots, quotas=tuple(settings.quotas.items()), seed=seed)

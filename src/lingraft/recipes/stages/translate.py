@@ -33,7 +33,7 @@ class TranslateSettings(StageSettings):
     instructions: Annotated[str | None, Reference("file")] = Field(
         None,
         description="English instruction data: Alpaca, OpenAssistant, ShareGPT, chat messages, or prompt and response"
-        " (JSON or JSON lines, .gz and .zst too).",
+        " (JSON or JSON lines, compressed or not).",
     )
     engine: Annotated[str, accepted_by(split_engine)] = Field(
         description="KIND:WHAT: apertium:eng-spa, seq2seq:MODEL, ctranslate2:DIR, endpoint:URL#MODEL (an"
