@@ -86,6 +86,9 @@ def test_opinions_take_the_right_letter_only(text: str, right: bool) -> None:
 def test_xquad_takes_the_answer_anywhere_in_any_case() -> None:
     assert judged("It was NEW ENGLAND Patriots, 20", "xquad", (), (" New England Patriots",))
     assert not judged("New England", "xquad", (), (" New England Patriots",))
+    # As an answer begins in a chat, and behind a bracket or a line break.
+    for said in ("New England Patriots", "(New England Patriots)", "\nnew england patriots"):
+        assert judged(said, "xquad", (), (" New England Patriots",))
 
 
 def test_several_accepted_answers() -> None:

@@ -6,10 +6,10 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from lingraft.errors import ConfigError
-from lingraft.evaluation.answers import plain_settings
+from lingraft.evaluation.answers import greedy_ids
 from lingraft.models.architecture import resolve
 from lingraft.models.hooks import capture
 from lingraft.models.reading import Run, attach
@@ -113,7 +113,7 @@ def donor_states(
     """
     place = patch_site(site) if isinstance(site, str) else site
     # On the right: positions then count from the first token without being told (GPT-2's are absolute).
-    batch = _batch(model, tokenizer, prompts, 0, left=False)
+    batch = _batch(model, tokenizer, prompts)
     with capture(model, [place], [layer]) as captured:
         model(**batch, use_cache=False, logits_to_keep=1)
     return captured[place][0]
@@ -209,48 +209,46 @@ def _greedy(
     prompts: Sequence[str] | Sequence[Sequence[int]],
     new_tokens: int,
 ) -> list[str]:
-    # On the left, where `generate` appends; it makes the positions from the mask.
-    batch = _batch(model, tokenizer, prompts, new_tokens, left=True)
+    rows = _rows(model, tokenizer, prompts, new_tokens)
     generating: Any = model
+    ends = generating.generation_config.eos_token_id
     padding = tokenizer.pad_token_id
-    configuration: Any = GenerationConfig
-    # Greedy is the most likely token at each step: a checkpoint's repetition penalty has no part in it.
-    settings = configuration(
+    found = greedy_ids(
+        model,
+        rows,
         max_new_tokens=new_tokens,
-        do_sample=False,
-        num_beams=1,
-        use_cache=True,
-        eos_token_id=generating.generation_config.eos_token_id,
-        pad_token_id=0 if padding is None else padding,
+        end_ids=[ends] if isinstance(ends, int) else ends or (),
+        padding=0 if padding is None else padding,
     )
-    with plain_settings(model, settings):
-        output = generating.generate(**batch)
-    texts: list[str] = tokenizer.batch_decode(
-        output[:, batch["input_ids"].shape[1] :], skip_special_tokens=True
-    )
-    return texts
+    return [tokenizer.decode(ids, skip_special_tokens=True) for ids in found]
 
 
-def _batch(
+def _rows(
     model: PreTrainedModel,
     tokenizer: Any,
     prompts: Sequence[str] | Sequence[Sequence[int]],
     new_tokens: int,
-    *,
-    left: bool,
-) -> dict[str, torch.Tensor]:
-    """Padded tokens and their mask, whatever side the tokenizer prefers."""
+) -> list[list[int]]:
     rows = [
         list(tokenizer(prompt)["input_ids"]) if isinstance(prompt, str) else list(prompt)
         for prompt in prompts
     ]
     for row in rows:
         check_length(model, len(row), new_tokens)
+    return rows
+
+
+def _batch(
+    model: PreTrainedModel,
+    tokenizer: Any,
+    prompts: Sequence[str] | Sequence[Sequence[int]],
+) -> dict[str, torch.Tensor]:
+    """Padded tokens and their mask; on the right, whatever side the tokenizer prefers."""
+    rows = _rows(model, tokenizer, prompts, 0)
     width = max(map(len, rows))
     padding = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
     ids, mask = torch.full((len(rows), width), padding), torch.zeros((len(rows), width), dtype=torch.int64)
     for number, row in enumerate(rows):
-        place = slice(width - len(row), width) if left else slice(0, len(row))
-        ids[number, place], mask[number, place] = torch.tensor(row), 1
+        ids[number, : len(row)], mask[number, : len(row)] = torch.tensor(row), 1
     device = next(model.parameters()).device
     return {"input_ids": ids.to(device), "attention_mask": mask.to(device)}

@@ -207,9 +207,9 @@ def _bounded(option: str) -> str:
 
 
 def _answer_texts(instance: Instance) -> list[str]:
-    return [
-        instance.options[answer].strip() if isinstance(answer, int) else answer for answer in instance.answers
-    ]
+    """Answers without the space that they follow a prompt with: an output may begin with one."""
+    texts = (instance.options[answer] if isinstance(answer, int) else answer for answer in instance.answers)
+    return [text.strip() for text in texts]
 
 
 def _words(text: str) -> list[str]:

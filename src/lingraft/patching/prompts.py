@@ -81,7 +81,8 @@ def continuation(
     """Tokens of a text as it follows a prompt.
 
     They are what the two together add to the prompt's own tokens; where the border is tokenised otherwise, and in a
-    chat (`plain=False`), where the answer begins a message, the text's own tokens.
+    chat (`plain=False`), where the answer begins a message, the text's own tokens. There it begins without the space
+    that it would follow a plain prompt with.
 
     Args:
         tokenizer: The model's tokenizer.
@@ -100,7 +101,8 @@ def continuation(
             before, both = before[:-1], both[:-1]
         if both[: len(before)] == before and len(both) > len(before):
             return tuple(both[len(before) :])
-    return tuple(tokenizer(text, add_special_tokens=False)["input_ids"])
+    own = text if plain else text.lstrip(" ")
+    return tuple(tokenizer(own, add_special_tokens=False)["input_ids"])
 
 
 def require_first_tokens_differ(prompts: Sequence[Prompt], tokenizer: PreTrainedTokenizerBase) -> None:
