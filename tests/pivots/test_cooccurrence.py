@@ -20,13 +20,17 @@ from lingraft.pivots.counting import _Counter
 from lingraft.pivots.matching import Matching
 
 DEFAULT = Matching()
+MARKS = "".join(
+    c for c in map(chr, range(0x20000)) if unicodedata.category(c) in ("Mn", "Mc") and c not in "\ufe0e\ufe0f"
+)
+WORD = rf"[\w{MARKS}]"
 UNSPACED = ("THAI", "LAO", "KHMER", "MYANMAR", "HIRAGANA", "KATAKANA", "CJK UNIFIED")
 LATIN = ["new", "york", "New York", "Straße", "STRASSE", "café", "cafe\u0301", "cafe", "İstanbul", "ñandú", "don't",
          "ﬁn", "fin", "co-op", "op", "x", "naïve", "ΑΣ", "ας", "überwältigungsmaßnahmenkatalog" * 2]  # fmt: skip
 CJK = ["中国", "中", "国人", "日本", "にほん", "日本語", "T恤", "ｶﾅ", "𠮷野", "人"]
 THAI = ["ไทย", "ประเทศไทย", "ประ", "ລາວ", "ខ្មែរ", "မြန်မာ", "ที่", "ท"]
 ARABIC = ["كتاب", "الكتاب", "كِتاب", "لا", "ۀ"]
-DEVANAGARI = ["कि", "क", "किताब", "हिन्दी", "क़", "में"]
+DEVANAGARI = ["कि", "क", "किताब", "हिन्दी", "क़", "में", "कम", "कमी", "है", "हैं"]
 SETS = {
     "latin": LATIN,
     "cjk": CJK + LATIN[:4],
@@ -54,6 +58,8 @@ GLUE = [
     "𝒜",
     "\r",
     "\x0c",
+    "\ufe0f",
+    "ी",
 ]
 
 
@@ -68,7 +74,7 @@ def places(word, text, matching=DEFAULT):
     word, text = fold(word.strip(), matching), fold(text, matching)
     pattern = re.escape(word)
     if not any(unicodedata.name(c, "").startswith(UNSPACED) or c == "ｶ" for c in word):
-        pattern = rf"(?<!\w){pattern}(?!\w)"
+        pattern = f"(?<!{WORD}){pattern}(?!{WORD})"
     return [
         match.start()
         for match in re.finditer(f"(?={pattern})" if not pattern.startswith("(") else pattern, text)
@@ -197,7 +203,7 @@ def test_windows_against_a_plain_search(tmp_path, window):
 
     def position(text, place):
         unspaced = "[\u0e00-\u0eff\u3040-\u30ff\uff66-\uff9f\u4e00-\u9fff\U00020000-\U0003ffff]"
-        tokens = re.finditer(rf"{unspaced}|(?:(?!{unspaced})\w)+", text)
+        tokens = re.finditer(rf"{unspaced}|(?:(?!{unspaced}){WORD})+", text)
         return sum(token.start() <= place for token in tokens)
 
     expected = []

@@ -21,12 +21,21 @@ ACTIVE = [*"aAßİıΣςé한ᄒ각क़कनの か\n", "ᅡ", "ᆨ", "\u0301
           "\u0f71", "\u0f73", "\u0344", "ǰ", "ŉ", "ﾊ", "ﾞ"]  # fmt: skip
 
 
+def is_of_words(character):
+    """A mark is one, but where it shows how an emoji is drawn; one that encloses is none."""
+    selector = "VARIATION SELECTOR" in unicodedata.name(
+        character, ""
+    ) and "MONGOLIAN" not in unicodedata.name(character)
+    mark = unicodedata.category(character) in ("Mn", "Mc") and not selector
+    return mark or re.match(r"\w", character) is not None
+
+
 def check(folder, matching, text):
     found = folder.fold(text.encode())
     # Documents do not act on each other.
     expected = "\n".join(matching.apply(document) for document in text.split("\n"))
     assert found.data == expected.encode()
-    words = [re.match(r"\w", character) is not None for character in expected]
+    words = [is_of_words(character) for character in expected]
     sizes = [len(character.encode()) for character in expected]
     assert found.is_word.tolist() == np.repeat(words, sizes).tolist()
     starts = np.cumsum([0, *sizes])[:-1].tolist()

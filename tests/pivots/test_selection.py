@@ -22,7 +22,7 @@ from lingraft.pivots.languages import find_language
 from lingraft.pivots.leakage import TestWords, guard, read_test_words
 from lingraft.pivots.selection import split_budget
 from lingraft.pivots.selection_passes import Reading, shard_records
-from lingraft.pivots.selection_ranking import COLUMNS, pack_language, prune, unpack_language
+from lingraft.pivots.selection_ranking import COLUMNS, pack_languages, prune, unpack_language
 from lingraft.pivots.task_file import write_word_task
 from lingraft.pivots.wordtask import WordItem, WordTask
 from lingraft.recipes.pivots.selecting import run_selecting
@@ -405,6 +405,23 @@ def test_pivot_sets_are_hubs(tmp_path):
         read_pivot_set(tmp_path / "pivots.parquet", least_pairs=3)
 
 
-@pytest.mark.parametrize("language", ["", "de", "zh-Hant", "größe"])
-def test_languages_survive_as_numbers(language):
-    assert language.startswith(unpack_language(pack_language(language)).rstrip("\ufffd"))
+def test_languages_survive_as_bytes():
+    languages = ["", "de", "zh-Hant-TW", "größe", "eng_Latn", "日" * 10]
+    assert [unpack_language(row) for row in pack_languages(languages).tolist()] == languages
+    assert unpack_language(pack_languages(["日" * 11])[0].tolist()) == "日" * 10
+    assert pack_languages([]).shape == (0, 32)
+
+
+def test_languages_with_their_script_have_matched_controls(tmp_path, rows):
+    """`eng_Latn` and `eng_Latf` are two languages, and a code that is too long is one all the way."""
+    named = {"de": "eng_Latn", "sw": "eng_Latf", "en": "größe" * 8}
+    write(tmp_path / "c.jsonl", [{**row, "language": named[row["language"]]} for row in rows])
+    run_selecting(options(tmp_path, controls=("matched",), tokens=400), out=tmp_path / "out")
+    tokens = []
+    for directory in ("selected", "controls/matched"):
+        totals = Counter()
+        for row in read_set(tmp_path / "out" / directory)[1]:
+            totals[row["language"]] += row["reason"]["tokens"]
+        tokens.append(totals)
+    assert tokens[0] == tokens[1]
+    assert set(tokens[0]) == {"eng_Latn", "eng_Latf", "größe" * 4 + "grö"}

@@ -179,6 +179,9 @@ def test_blanks_are_no_words() -> None:
     assert behaviours(cases) == ["pivot", "pivot"]
     assert behaviours(cases, words_only=True) == ["pivot", "cooccurrence"]
     assert peak_layers(cases, words_only=True).tolist() == [1, 2]
+    silent = made([[(BLANK, 0.9), (BLANK, 0.8), (BLANK, 0.7)], [(BLANK, 0.9), (BLANK, 0.8), (TARGET, 0.7)]])
+    assert behaviours(silent, words_only=True) == ["no word", "cooccurrence"]
+    assert [share.value for share in behaviour_shares(silent, words_only=True).values()] == [0.5, 0, 0]
     strength, token = pivot_strength(cases, words_only=True)
     np.testing.assert_allclose(strength, [0.3, 0])
     assert token.tolist() == [OTHER, -1]

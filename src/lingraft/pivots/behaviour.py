@@ -16,6 +16,8 @@ from lingraft.reports.intervals import Estimate, mean_interval
 
 COOCCURRENCE, PIVOT, SOURCE = "cooccurrence", "pivot", "source"
 BEHAVIOURS = (COOCCURRENCE, PIVOT, SOURCE)
+NO_WORD = "no word"
+"""Label of a place where no layer says a token with a letter, with `words_only`: of no behaviour."""
 THRESHOLDS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9)
 
 
@@ -90,13 +92,15 @@ def behaviours(traces: Traces, *, words_only: bool = False) -> list[str]:
         words_only: As in `leading_tokens`, for the peak and for the final layer.
 
     Returns:
-        `[R]`, each one of `BEHAVIOURS`.
+        `[R]`, each one of `BEHAVIOURS`, or `NO_WORD`.
     """
     labels = []
     ids, _ = leading_tokens(traces, words_only=words_only)
     for row, layer in enumerate(peak_layers(traces, words_only=words_only)):
         token = int(ids[row, layer])
-        if token == int(ids[row, -1]):
+        if token < 0:
+            labels.append(NO_WORD)
+        elif token == int(ids[row, -1]):
             labels.append(COOCCURRENCE)
         else:
             labels.append(SOURCE if token in traces.source_ids[traces.item[row]] else PIVOT)
@@ -133,6 +137,8 @@ def pivot_strength(
 
 def behaviour_shares(traces: Traces, *, words_only: bool = False, seed: int = 0) -> dict[str, Estimate]:
     """Share of words of each behaviour at the first target token, with bootstrap intervals over words.
+
+    The shares are of all words; what is left to one is `NO_WORD`.
 
     Args:
         traces: The traces.

@@ -1,6 +1,5 @@
 """The kernel of co-occurrence counts: a batch of documents in, counts of words and pairs out."""
 
-import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,10 +14,11 @@ from lingraft.pivots.automaton import Automaton, DocumentSets
 from lingraft.pivots.folding import FoldedText, Folder
 from lingraft.pivots.matching import Matching
 from lingraft.pivots.runs import LONGEST, RunTable
+from lingraft.pivots.word_characters import word_pattern
 
 BLOCK_BYTES = 2**18
 """Text that is searched at once, so that it and the arrays about it stay near the processor."""
-_VERSION = 2
+_VERSION = 3
 """Of the kernel; partials of another one are not mixed with these."""
 
 Found = tuple[NDArray[np.int64], NDArray[np.int64]]
@@ -122,10 +122,11 @@ def _blocks(data: bytes) -> Iterator[bytes]:
 
 
 class _Finder:
-    r"""Finds words in folded texts.
+    """Finds words in folded texts.
 
-    Every run of `\w` in a bounded word is a run of the text where the word occurs, so one of them, its anchor, is
-    looked up, and the rest of the word is compared where that is found. Other words are left to the automaton.
+    Every run of word characters in a bounded word is a run of the text where the word occurs, so one of them, its
+    anchor, is looked up, and the rest of the word is compared where that is found. Other words are left to the
+    automaton.
     """
 
     def __init__(self, kernel: CountingKernel) -> None:
@@ -218,11 +219,11 @@ def _anchor(word: str) -> tuple[bytes, int] | None:
 
     Returns:
         The run and its first byte; None where there is none that can be looked up, or too short a part, which would be
-        found too often: in scripts with vowel signs, which are no word characters, most runs are single letters.
+        found too often.
     """
     runs = [
         (run[0], len(word[: run.start()].encode()))
-        for run in re.finditer(r"\w+", word)
+        for run in word_pattern().finditer(word)
         if len(run[0].encode()) <= LONGEST and (run[0] == word or len(run[0]) > 1)
     ]
     if not runs:

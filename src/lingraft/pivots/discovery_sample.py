@@ -17,7 +17,7 @@ from lingraft.corpora.shards import SEPARATOR, Batch
 from lingraft.pivots.discovery_tokens import Tokens, WordFinder, hash_text
 from lingraft.pivots.matching import Matching
 
-_VERSION = 1
+_VERSION = 2
 _NONE = np.uint64(2**64 - 1)
 """Stands where a sample has no further document."""
 

@@ -1,15 +1,12 @@
 """What documents are made of for discovery and selection: tokens, which words occur, and a number to draw by.
 
-Tokens are words unless a model's tokenizer is given: maximal runs of word characters and combining marks after
+Tokens are words unless a model's tokenizer is given: maximal runs of word characters (see `word_characters`) after
 `Matching.apply`, and every two neighbouring characters in scripts written without spaces, where words cannot be told
 without a dictionary (our choice; a model's tokenizer says more there).
 """
 
-import functools
 import hashlib
 import re
-import sys
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import groupby, pairwise
@@ -20,6 +17,7 @@ from numpy.typing import NDArray
 
 from lingraft.pivots.automaton import Automaton
 from lingraft.pivots.matching import Matching, is_unspaced, list_words, unspaced_units
+from lingraft.pivots.word_characters import word_class, word_pattern
 
 _RUNS = re.compile(r"\w+")
 _MASK = 2**64 - 1
@@ -132,18 +130,6 @@ class ModelTokens:
         )
 
 
-@functools.cache
-def word_pattern() -> re.Pattern[str]:
-    r"""Return what matches runs of word characters and combining marks; Python's `\w` alone cuts Hindi words."""
-    marks = []
-    codes = range(sys.maxunicode + 1)
-    for is_mark, group in groupby(codes, lambda code: unicodedata.category(chr(code))[0] == "M"):
-        if is_mark:
-            members = list(group)
-            marks.append(f"{chr(members[0])}-{chr(members[-1])}")
-    return re.compile(rf"[\w{''.join(marks)}]+")
-
-
 def _pieces(run: str) -> list[str]:
     """Cut a run at changes between spaced and unspaced scripts, and the unspaced parts into pairs of characters."""
     table, words = unspaced_units(), []
@@ -175,11 +161,10 @@ class WordFinder:
         self._rest: list[tuple[int, re.Pattern[str] | None]] = []
         patterns = []
         for number, (word, bounded) in enumerate(zip(listed.words, listed.bounded.tolist(), strict=True)):
-            if bounded and _RUNS.fullmatch(word):
+            if bounded and word_pattern().fullmatch(word):
                 self._runs[word] = number
             else:
-                check = re.compile(rf"(?<!\w){re.escape(word)}(?!\w)") if bounded else None
-                self._rest.append((number, check))
+                self._rest.append((number, _whole(word) if bounded else None))
                 patterns.append(word.encode())
         self._automaton = Automaton(patterns) if patterns else None
 
@@ -192,13 +177,18 @@ class WordFinder:
         Returns:
             Numbers of the distinct words (see `rows`) that occur.
         """
-        found = {self._runs[word] for word in self._runs.keys() & set(_RUNS.findall(folded))}
+        runs = (_RUNS if folded.isascii() else word_pattern()).findall(folded)
+        found = {self._runs[word] for word in self._runs.keys() & set(runs)}
         if self._automaton is not None:
             for row in np.unique(self._automaton.find(folded.encode())[:, 0]).tolist():
                 number, check = self._rest[row]
                 if check is None or check.search(folded):
                     found.add(number)
         return found
+
+
+def _whole(word: str) -> re.Pattern[str]:
+    return re.compile(f"(?<!{word_class()}){re.escape(word)}(?!{word_class()})")
 
 
 def hash_text(text: str, seed: int) -> int:

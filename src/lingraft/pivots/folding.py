@@ -6,7 +6,6 @@ their document to `Matching.apply`, and the rest, in most texts nearly all, stay
 """
 
 import functools
-import re
 import unicodedata
 from dataclasses import dataclass
 
@@ -15,12 +14,11 @@ from numpy.typing import NDArray
 
 from lingraft.corpora.shards import SEPARATOR
 from lingraft.pivots.matching import Matching, is_unspaced
+from lingraft.pivots.word_characters import is_word_character
 
 _KNOWN, _WORD, _UNSPACED, _REPLACED, _SLOW, _MARK, _COMPOSING = (1 << bit for bit in range(7))
 _SEPARATOR = SEPARATOR.encode()
-_ASCII_WORD = bytes(
-    character >= 0x80 or re.match(r"\w", chr(character)) is not None for character in range(256)
-)
+_ASCII_WORD = bytes(character >= 0x80 or is_word_character(chr(character)) for character in range(256))
 """Whether a byte is a word character's; those of other characters are taken for such and corrected."""
 
 Flags = NDArray[np.uint8]
@@ -28,11 +26,11 @@ Flags = NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class FoldedText:
-    r"""A text as it is compared.
+    """A text as it is compared.
 
     Attributes:
         data: UTF-8.
-        is_word: Which bytes are of characters that `\w` matches, bool [bytes].
+        is_word: Which bytes are of word characters (`is_word_character`), bool [bytes].
         leads: First bytes of the characters beyond ASCII, int64 [characters].
         unspaced: Which of those are of scripts written without spaces, bool [characters].
     """
@@ -154,11 +152,6 @@ class Folder:
             else:
                 flags |= _SLOW
         self._flags[code] = flags
-
-
-def is_word_character(character: str) -> bool:
-    r"""Whether Python's `\w` matches a character."""
-    return re.match(r"\w", character) is not None
 
 
 @functools.cache

@@ -1,9 +1,9 @@
-r"""What counts as an occurrence of a word in a text.
+"""What counts as an occurrence of a word in a text.
 
 Text and words are normalised to NFC and case-folded. A word in a script written with spaces occurs where it stands and
-no character that Python's `\w` matches is next to it; a word with a character of a script written without spaces
-(Chinese, Japanese, Thai, Khmer, Lao, Burmese) occurs wherever it stands. Both rules are our choice, and are stated in
-every result. Note that `\w` does not match combining marks.
+no word character (a letter, digit, underscore or combining mark, see `word_characters`) is next to it; a word with a
+character of a script written without spaces (Chinese, Japanese, Thai, Khmer, Lao, Burmese) occurs wherever it stands.
+Both rules are our choice, and are stated in every result.
 """
 
 import functools
@@ -63,8 +63,8 @@ class Matching:
             [
                 "NFC" if self.normalise else "not normalised",
                 "case-folded" if self.fold_case else "case-sensitive",
-                "whole words in spaced scripts (not next to \\w), substrings in Chinese, Japanese, Thai, Khmer, Lao, "
-                "Burmese"
+                "whole words in spaced scripts (not next to a letter, digit, underscore or mark), substrings in "
+                "Chinese, Japanese, Thai, Khmer, Lao, Burmese"
                 if self.whole_words
                 else "substrings",
             ]

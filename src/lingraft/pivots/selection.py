@@ -38,7 +38,7 @@ class Chosen:
         sizes: Tokens taken of each, int64 [documents].
         units: Scoring tokens of the whole document, int64 [documents].
         cut: Which were cut, bool [documents].
-        languages: int64 [documents], see `pack_language`.
+        languages: uint8 [documents, bytes], see `pack_languages`.
     """
 
     places: NDArray[np.int64]
@@ -46,7 +46,7 @@ class Chosen:
     sizes: NDArray[np.int64]
     units: NDArray[np.int64]
     cut: NDArray[np.bool_]
-    languages: NDArray[np.int64]
+    languages: NDArray[np.uint8]
 
     @property
     def tokens(self) -> int:

@@ -21,8 +21,16 @@ from lingraft.pivots.discovery_tokens import ModelTokens, Tokens, WordFinder, ha
 from lingraft.pivots.matching import Matching
 
 Order = Literal["pivots", "frequency", "random"]
-COLUMNS = {"key": np.uint64, "score": np.float64, "size": np.int64, "place": np.int64, "units": np.int64,
-           "language": np.int64}  # fmt: skip
+LANGUAGE_BYTES = 32
+"""How much of a language's code is kept; `eng_Latn` and `zh-Hant-TW` have eight and ten."""
+COLUMNS: dict[str, Any] = {
+    "key": np.uint64,
+    "score": np.float64,
+    "size": np.int64,
+    "place": np.int64,
+    "units": np.int64,
+    "language": np.dtype((np.uint8, LANGUAGE_BYTES)),
+}
 COUNTS = (
     "documents",
     "too short",
@@ -30,7 +38,7 @@ COUNTS = (
     "no quota for the language",
     "no pivot in it",
 )
-_VERSION = 1
+_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +152,7 @@ def prune(columns: Mapping[str, NDArray[Any]], budget: int) -> dict[str, NDArray
     """Order a list and cut it behind the document that fills its budget.
 
     Args:
-        columns: Of `COLUMNS`, [documents] each.
+        columns: Of `COLUMNS`, [documents, ...] each.
         budget: Tokens.
 
     Returns:
@@ -165,14 +173,22 @@ def channel_columns(partial: Partial, name: str) -> dict[str, NDArray[Any]]:
     return {column: partial[f"{name}.{column}"] for column in COLUMNS}
 
 
-def pack_language(language: str) -> int:
-    """Turn a language's code, up to seven bytes of it, into a number."""
-    return int.from_bytes(language.encode()[:7], "big")
+def pack_languages(languages: Sequence[str]) -> NDArray[np.uint8]:
+    """Turn languages' codes into bytes of one length.
+
+    Args:
+        languages: The codes; what is beyond `LANGUAGE_BYTES` of UTF-8 is left out.
+
+    Returns:
+        uint8 [languages, `LANGUAGE_BYTES`], zeros behind a code.
+    """
+    data = b"".join(language.encode()[:LANGUAGE_BYTES].ljust(LANGUAGE_BYTES, b"\0") for language in languages)
+    return np.frombuffer(data, dtype=np.uint8).reshape(-1, LANGUAGE_BYTES)
 
 
-def unpack_language(number: int) -> str:
-    """Return the code that a number stands for."""
-    return number.to_bytes(8, "big").lstrip(b"\0").decode("utf-8", "replace")
+def unpack_language(packed: Sequence[int]) -> str:
+    """Return the code that bytes of `pack_languages` stand for."""
+    return bytes(packed).rstrip(b"\0").decode("utf-8", "ignore")
 
 
 class _Ranker:
@@ -228,13 +244,13 @@ class _Ranker:
                 for row in np.flatnonzero(wanted).tolist():
                     wanted[row] = self.identifier is not None and holds_both(texts[row], self.identifier)
             chosen = np.flatnonzero(wanted)
-            values = {
+            values: dict[str, NDArray[Any]] = {
                 "key": keys[chosen],
                 "score": score[chosen],
                 "size": sizes.of(chosen),
                 "place": places[chosen],
                 "units": units[chosen],
-                "language": np.array([pack_language(languages[row]) for row in chosen], dtype=np.int64),
+                "language": pack_languages([languages[row] for row in chosen.tolist()]),
             }
             partial.update({f"{channel.name}.{column}": array for column, array in values.items()})
         return partial
@@ -247,13 +263,19 @@ class _Ranker:
 
     def _languages(self, records: Sequence[Record]) -> list[str]:
         stated = [record.fields.get("language") for record in records]
-        languages = [language if isinstance(language, str) else "" for language in stated]
+        languages = [_kept(language) if isinstance(language, str) else "" for language in stated]
         unknown = [row for row, language in enumerate(languages) if not language]
         if self.identifier is not None and unknown:
             guesses = self.identifier.identify([records[row].text for row in unknown])
             for row, guess in zip(unknown, guesses, strict=True):
                 languages[row] = guess.language
         return languages
+
+
+def _kept(language: str) -> str:
+    """Return what a list keeps of a language's code, so that it is known again by that."""
+    long = len(language) > LANGUAGE_BYTES // 4
+    return unpack_language(pack_languages([language])[0].tolist()) if long else language
 
 
 class _Sizes:

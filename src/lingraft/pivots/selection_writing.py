@@ -150,7 +150,7 @@ def _row(record: Record, place: ShardPlace, job: WritingJob, chosen: Chosen, ran
     return {
         "text": text,
         "id": str(given) if isinstance(given, str | int) else name,
-        "language": unpack_language(int(chosen.languages[rank])),
+        "language": unpack_language(chosen.languages[rank].tolist()),
         "score": sum(found.values()) / max(1, len(tokens)),
         "reason": {
             "rank": rank + 1,

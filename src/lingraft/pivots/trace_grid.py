@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 from lingraft.errors import ConfigError
 from lingraft.models.architecture import resolve
 from lingraft.models.reading import capture_with
-from lingraft.pivots.behaviour import BEHAVIOURS, behaviours
+from lingraft.pivots.behaviour import BEHAVIOURS, NO_WORD, behaviours
 from lingraft.pivots.prompt_tokens import common_length, encode_rows, word_token_ids
 from lingraft.pivots.shared_prefix import forward_rows, read_prefix
 from lingraft.pivots.tracing import LOGITS_AT_ONCE, RESIDUAL, Traces
@@ -67,7 +67,9 @@ def choose_words(traces: Traces, count: int, named: Sequence[str] = ()) -> list[
         return [known[word] for word in named]
     labels = np.array(behaviours(traces, words_only=True))
     first = traces.position == 0
-    queues = [[int(item) for item in traces.item[first & (labels == name)]] for name in BEHAVIOURS]
+    queues = [
+        [int(item) for item in traces.item[first & (labels == name)]] for name in (*BEHAVIOURS, NO_WORD)
+    ]
     chosen: list[int] = []
     while len(chosen) < min(count, len(traces.items)):
         for queue in queues:

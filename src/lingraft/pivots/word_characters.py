@@ -1,0 +1,39 @@
+r"""What a word is made of: what Python's `\w` matches, and combining marks, without which Hindi's words fall apart.
+
+Not among the marks are variation selectors and signs that enclose others (our choice): they stand behind emoji and
+symbols, which are no parts of words.
+"""
+
+import functools
+import re
+import sys
+import unicodedata
+from itertools import groupby
+
+_SELECTORS = (range(0xFE00, 0xFE10), range(0xE0100, 0xE01F0))
+
+
+def is_word_character(character: str) -> bool:
+    """Whether a character is part of a word: a letter, digit, underscore or combining mark."""
+    return re.match(r"\w", character) is not None or _is_mark(ord(character))
+
+
+@functools.cache
+def word_class() -> str:
+    """Return the class of word characters for regular expressions, with its brackets."""
+    marks = []
+    for is_mark, group in groupby(range(sys.maxunicode + 1), _is_mark):
+        if is_mark:
+            members = list(group)
+            marks.append(f"{chr(members[0])}-{chr(members[-1])}")
+    return rf"[\w{''.join(marks)}]"
+
+
+@functools.cache
+def word_pattern() -> re.Pattern[str]:
+    """Return what matches runs of word characters."""
+    return re.compile(f"{word_class()}+")
+
+
+def _is_mark(code: int) -> bool:
+    return unicodedata.category(chr(code)) in {"Mn", "Mc"} and not any(code in some for some in _SELECTORS)
