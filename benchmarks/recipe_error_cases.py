@@ -84,6 +84,17 @@ def cached() -> contextlib.AbstractContextManager[Any]:
     return unittest.mock.patch("lingraft.recipes.checking.references.find_asset", return_value=Path("cache"))
 
 
+def with_config(what: str, config: str) -> Case:
+    """Return the case of the good recipe with a config of accelerate."""
+    text = RECIPE.replace("data:", "scale: {processes: 2, accelerate_config: two.yaml}\ndata:", 1)
+
+    def write(world: Path) -> None:
+        (world / "recipe.yaml").write_text(text, encoding="utf-8")
+        (world / "two.yaml").write_text(config, encoding="utf-8")
+
+    return Case(what, RUN, write, shows=changed_lines(text))
+
+
 FORM_CASES = {
     "recipe-syntax": changed("A bracket that is not closed", "tokenizer: target", "tokenizer: [target"),
     "recipe-tab": changed("A tab", "    steps: 2", "\tsteps: 2"),
@@ -137,6 +148,10 @@ TOP_CASES = {
         "data:",
         "scale: {processes: 2, accelerate_config: fsdp.yaml}\ndata:",
     ),
+    "recipe-machines": with_config(
+        "A config of accelerate for several machines", "num_machines: 2\nnum_processes: 4\n"
+    ),
+    "recipe-no-config": with_config("A config of accelerate that is none", "- FSDP\n"),
     "recipe-ray": changed("A Ray cluster that has no address", "data:", "scale: {ray: cluster}\ndata:"),
     "recipe-ray-gone": changed(
         "A Ray cluster that does not answer", "data:", "scale: {ray: 127.0.0.1:9}\ndata:"

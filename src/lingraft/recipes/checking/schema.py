@@ -57,7 +57,7 @@ class ScaleSettings(BaseModel):
         1, ge=1, description="Processes of training stages, under `accelerate launch`; 1 is this one."
     )
     accelerate_config: Path | None = Field(
-        None, description="Config of `accelerate launch`, for FSDP or several machines."
+        None, description="Config of `accelerate launch`, for FSDP, on one machine."
     )
     workers: int = Field(1, ge=1, description="Workers of corpus and sweep stages.")
     ray: str | None = Field(

@@ -152,7 +152,7 @@ def _place_model(run: RecipeRun, checked: CheckedRecipe, store: Store) -> None:
 
 
 def _measured_last(checked: CheckedRecipe) -> str:
-    """Return the stage of the model that the last `evaluate` measures last: the report's `after`."""
+    """Return the stage of the model that the last `evaluate` names last: the report's "after" (our choice)."""
     for stage in reversed(checked.stages):
         models = stage.filled.get("models")
         if models:

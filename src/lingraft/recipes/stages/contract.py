@@ -110,7 +110,7 @@ class Scale:
         processes: Processes of a training stage, under `accelerate launch`; 1 trains in this process.
         workers: Workers of a corpus or sweep stage.
         ray: Ray cluster for these workers (`auto`, `local`, an address), or None for processes here.
-        accelerate_config: Config file for `accelerate launch` (FSDP, machines), or None.
+        accelerate_config: Config file for `accelerate launch` (FSDP, say), or None.
     """
 
     processes: int = 1

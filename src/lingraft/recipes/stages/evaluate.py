@@ -28,8 +28,8 @@ class EvaluateSettings(StageSettings):
 
     models: dict[str, Annotated[str, Reference("model")]] | None = Field(
         None,
-        description="Name to model, the one that the others are compared with first. Left out, `before` is the"
-        " recipe's model and `after` the newest one.",
+        description="Name to model: first the one that the others are compared with, last the one that it is all about,"
+        " which the run puts into `model`. Left out, `before` is the recipe's model and `after` the newest one.",
     )
     held_out: Annotated[str | None, Reference("text", "held_out")] = Field(
         None, description="Text in the target language to score."
