@@ -92,6 +92,20 @@ def test_what_can_be_told() -> None:
         score_fidelity(swahili, "sw", Marked(), prompts=["a", "b"])
 
 
+def test_a_thought_is_no_part_of_the_answer() -> None:
+    swahili, thought = "sw: watu wote wanaenda nyumbani leo", "en: the user wants me to answer"
+    answers = [
+        f"<think>\n{thought}\n</think>\n\n{swahili}",
+        f"{thought}\n</think>\n{swahili}",  # the template opened it
+        f" <thinking>{thought}",  # cut off
+        f"{swahili}\n<think>{thought} now</think>",  # no thought before the answer
+        "<think></think>",
+    ]
+    found = score_fidelity(answers, "sw", Marked())
+    assert [verdict.languages for verdict in found.verdicts] == [("sw",), ("sw",), (), ("sw", "en"), ()]
+    assert found.skipped == {"empty": 2, "no line long enough": 0}
+
+
 def test_echoes_are_counted_and_judged_like_others() -> None:
     prompts = ["Schreibe, bitte: EINE\nGröße von fünf Wörtern!", "Wie geht das?", "a"]
     answers = ["de: hier\ngröße von  fünf wörtern", "Wie geht das denn nun?", "a"]

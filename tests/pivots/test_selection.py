@@ -20,9 +20,10 @@ from lingraft.pivots.discovery import DocumentFrequencies
 from lingraft.pivots.discovery_tokens import WordTokens, hash_text, mix
 from lingraft.pivots.languages import find_language
 from lingraft.pivots.leakage import TestWords, guard, read_test_words
+from lingraft.pivots.packed_languages import pack_languages, unpack_language
 from lingraft.pivots.selection import split_budget
 from lingraft.pivots.selection_passes import Reading, shard_records
-from lingraft.pivots.selection_ranking import COLUMNS, pack_languages, prune, unpack_language
+from lingraft.pivots.selection_ranking import COLUMNS, prune
 from lingraft.pivots.task_file import write_word_task
 from lingraft.pivots.wordtask import WordItem, WordTask
 from lingraft.recipes.pivots.selecting import run_selecting

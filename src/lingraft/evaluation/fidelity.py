@@ -9,8 +9,9 @@ The two rates are those of the Language Confusion Benchmark (arXiv 2406.20052):
 
 Our choices: the identifier (lingua instead of fastText's lid.176); the most likely language counts whatever its
 confidence, where the released code wants 0.3 of fastText's; lines of unspaced languages need ten letters (the code cuts
-Chinese and Japanese into words); code, addresses and tags are hidden first; what a foreign word is (`foreign_words`),
-that words of the prompt are none, and that a word rate is given for Latin scripts too.
+Chinese and Japanese into words); code, addresses, tags, and a thought before the answer are hidden first; what a
+foreign word is (`foreign_words`), that words of the prompt are none, and that a word rate is given for Latin scripts
+too.
 """
 
 from collections import Counter
@@ -29,6 +30,7 @@ from lingraft.evaluation.word_scripts import (
     letters,
     script_runs,
     strip_hidden,
+    without_thought,
     word_rule,
 )
 
@@ -148,7 +150,7 @@ def score_fidelity(
     would get.
 
     Args:
-        answers: The answers.
+        answers: The answers; a thought before one is left out (`without_thought`).
         language: ISO 639-1 code of what they should be in.
         identifier: What identifies languages.
         prompts: The prompt of each answer, whose words are not foreign in it. With them echoes are counted: answers
@@ -169,6 +171,7 @@ def score_fidelity(
         raise ConfigError(
             f"{len(prompts)} prompts and {len(answers)} answers", "one prompt an answer", "pair them up"
         )
+    answers = [without_thought(answer) for answer in answers]
     lines = [_judged_lines(answer, language, minimum_words, minimum_letters) for answer in answers]
     guesses = iter(identifier.identify([line for several in lines for line in several]))
     right = {language, *accepted}

@@ -78,6 +78,9 @@ _OWN_WORDS = {
 
 _HIDDEN = re.compile(r"```.*?(?:```|\Z)|`[^`\n]*`|https?://\S+|www\.\S+|\S+@\S+\.\S+|<[^<>\n]+>", re.DOTALL)
 """What no language is read off: code, addresses, tags."""
+_THOUGHT = re.compile(
+    r"\A\s*<(think|thinking|thought|reasoning)>.*?(?:</\1>\s*|\Z)|\A(?:(?!<think>).)*</think>\s*", re.DOTALL
+)
 _APOSTROPHES = "'’ʼʻ‘"
 _MINIMUM_LETTERS = 4
 
@@ -113,6 +116,19 @@ def strip_hidden(text: str) -> str:
         The rest, with its line breaks but for those inside code.
     """
     return _HIDDEN.sub(" ", text)
+
+
+def without_thought(text: str) -> str:
+    """Return what a model says behind a thought that it wrote first, between tags such as `<think>` and `</think>`.
+
+    Args:
+        text: An answer. The template may have written the opening tag; the closing one may be missing where the answer
+            was cut off, and then nothing was said.
+
+    Returns:
+        The answer itself; the text as it is where there is no thought.
+    """
+    return _THOUGHT.sub("", text, count=1)
 
 
 def letters(text: str) -> int:

@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from lingraft.corpora.partials import Partial
 from lingraft.errors import ConfigError
 from lingraft.pivots.controls import length_cell
+from lingraft.pivots.packed_languages import unpack_language
 from lingraft.pivots.selection_ranking import (
     Channel,
     Order,
     channel_columns,
     prune,
-    unpack_language,
 )
 
 SELECTED = "selected"

@@ -19,10 +19,9 @@ from lingraft.corpora.records import Record
 from lingraft.pivots.controls import holds_both, length_cell
 from lingraft.pivots.discovery_tokens import ModelTokens, Tokens, WordFinder, hash_text, mix
 from lingraft.pivots.matching import Matching
+from lingraft.pivots.packed_languages import LANGUAGE_BYTES, kept_language, pack_languages
 
 Order = Literal["pivots", "frequency", "random"]
-LANGUAGE_BYTES = 32
-"""How much of a language's code is kept; `eng_Latn` and `zh-Hant-TW` have eight and ten."""
 COLUMNS: dict[str, Any] = {
     "key": np.uint64,
     "score": np.float64,
@@ -173,24 +172,6 @@ def channel_columns(partial: Partial, name: str) -> dict[str, NDArray[Any]]:
     return {column: partial[f"{name}.{column}"] for column in COLUMNS}
 
 
-def pack_languages(languages: Sequence[str]) -> NDArray[np.uint8]:
-    """Turn languages' codes into bytes of one length.
-
-    Args:
-        languages: The codes; what is beyond `LANGUAGE_BYTES` of UTF-8 is left out.
-
-    Returns:
-        uint8 [languages, `LANGUAGE_BYTES`], zeros behind a code.
-    """
-    data = b"".join(language.encode()[:LANGUAGE_BYTES].ljust(LANGUAGE_BYTES, b"\0") for language in languages)
-    return np.frombuffer(data, dtype=np.uint8).reshape(-1, LANGUAGE_BYTES)
-
-
-def unpack_language(packed: Sequence[int]) -> str:
-    """Return the code that bytes of `pack_languages` stand for."""
-    return bytes(packed).rstrip(b"\0").decode("utf-8", "ignore")
-
-
 class _Ranker:
     """Ranks documents; made once for each worker."""
 
@@ -263,19 +244,13 @@ class _Ranker:
 
     def _languages(self, records: Sequence[Record]) -> list[str]:
         stated = [record.fields.get("language") for record in records]
-        languages = [_kept(language) if isinstance(language, str) else "" for language in stated]
+        languages = [kept_language(language) if isinstance(language, str) else "" for language in stated]
         unknown = [row for row, language in enumerate(languages) if not language]
         if self.identifier is not None and unknown:
             guesses = self.identifier.identify([records[row].text for row in unknown])
             for row, guess in zip(unknown, guesses, strict=True):
                 languages[row] = guess.language
         return languages
-
-
-def _kept(language: str) -> str:
-    """Return what a list keeps of a language's code, so that it is known again by that."""
-    long = len(language) > LANGUAGE_BYTES // 4
-    return unpack_language(pack_languages([language])[0].tolist()) if long else language
 
 
 class _Sizes:

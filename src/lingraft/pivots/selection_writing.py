@@ -18,9 +18,9 @@ from lingraft.corpora.records import BadRecord, Record
 from lingraft.corpora.shards import require_unchanged
 from lingraft.files import fingerprint, replacing, replacing_directory
 from lingraft.pivots.discovery_tokens import Tokens
+from lingraft.pivots.packed_languages import unpack_language
 from lingraft.pivots.selection import Chosen
 from lingraft.pivots.selection_passes import TOGETHER, Reading, ShardPlace, shard_records
-from lingraft.pivots.selection_ranking import unpack_language
 from lingraft.workers import run_tasks
 
 OUTPUT_BYTES = 2**28

@@ -1,0 +1,33 @@
+"""Languages' codes as rows of bytes, as lists of documents keep them."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+LANGUAGE_BYTES = 32
+"""How much of a language's code is kept; `eng_Latn` and `zh-Hant-TW` have eight and ten."""
+
+
+def pack_languages(languages: Sequence[str]) -> NDArray[np.uint8]:
+    """Turn languages' codes into bytes of one length.
+
+    Args:
+        languages: The codes; what is beyond `LANGUAGE_BYTES` of UTF-8 is left out.
+
+    Returns:
+        uint8 [languages, `LANGUAGE_BYTES`], zeros behind a code.
+    """
+    data = b"".join(language.encode()[:LANGUAGE_BYTES].ljust(LANGUAGE_BYTES, b"\0") for language in languages)
+    return np.frombuffer(data, dtype=np.uint8).reshape(-1, LANGUAGE_BYTES)
+
+
+def unpack_language(packed: Sequence[int]) -> str:
+    """Return the code that bytes of `pack_languages` stand for."""
+    return bytes(packed).rstrip(b"\0").decode("utf-8", "ignore")
+
+
+def kept_language(language: str) -> str:
+    """Return what is kept of a language's code; a document is known by that alone."""
+    long = len(language) > LANGUAGE_BYTES // 4
+    return unpack_language(pack_languages([language])[0].tolist()) if long else language
