@@ -208,11 +208,11 @@ def test_extend_learns_the_merges_that_plain_counting_finds(byte_bpe_tokenizer):
     from itertools import pairwise
 
     from lingraft.tokenizers.backend import read_backend
-    from lingraft.tokenizers.extending import count_words
+    from lingraft.tokenizers.extending import split_words, word_ids
     from lingraft.tokenizers.merging import learn_merges, merged
 
     backend = read_backend(byte_bpe_tokenizer)
-    words = count_words(backend, BASQUE)
+    words = word_ids(backend, split_words(backend, BASQUE))
     surfaces = {token_id: text for text, token_id in backend.vocabulary.items()}
     found = list(
         learn_merges(
@@ -254,7 +254,40 @@ def test_extend_merges_no_byte_pieces(sentencepiece_bpe_tokenizer):
     assert len(new) == 20 and not any("<" in text for text in new)
     for text in dict.fromkeys(texts):
         assert comes_back(extended, text)
-    assert ids(extended, "ሰላም") == ids(sentencepiece_bpe_tokenizer, "ሰላም")
+
+
+def test_extend_adds_the_characters_of_a_script_and_merges_them(sentencepiece_bpe_tokenizer):
+    """Bytes cannot be merged, so a script that the vocabulary lacks would stay three tokens a character."""
+    source = sentencepiece_bpe_tokenizer
+    texts = [*["ሰላም ለዓለም። ሰላም ነው\n\t🦜 ፫ ዐ"] * 20, "አንድ"]
+    extended = extend_tokenizer(source, texts, new_tokens=20)
+    old = len(source)
+    new = extended.convert_ids_to_tokens(range(old, len(extended)))
+    # By count, then by code point; one that occurs once, line breaks and emoji stay as they were.
+    assert "".join(new[:10]) == "ምለላሰነውዐዓ።፫"
+    assert {"ሰላም", "▁ሰላም"} & set(new) and not {"አ", "\n", "\t", "🦜"} & set(new)
+    assert len(ids(extended, "ሰላም")) == 1 < len(ids(source, "ሰላም")) == 9
+    for text in [*texts[-2:], "ሰላም 123\n", *BASQUE]:
+        assert comes_back(extended, text)
+    for text in [*BASQUE, "a\n\tb 🦜", "አ"]:
+        assert ids(extended, text) == ids(source, text)
+    # A half of the new tokens at most.
+    few = extend_tokenizer(source, texts, new_tokens=6).convert_ids_to_tokens(range(old, old + 6))
+    assert sum(len(text) == 1 for text in few) == 3
+
+
+def test_extend_without_an_unknown_character(
+    byte_bpe_tokenizer, sentencepiece_bpe_tokenizer, multilingual_texts
+):
+    """A byte-level vocabulary lacks no character, and one that has those of the corpus gets merges alone."""
+    for source, texts in (
+        (byte_bpe_tokenizer, ["ሰላም"] * 9),
+        (sentencepiece_bpe_tokenizer, multilingual_texts * 2),
+    ):
+        extended = extend_tokenizer(source, texts, new_tokens=3)
+        description = json.loads(extended.backend_tokenizer.to_str())["model"]
+        before = json.loads(source.backend_tokenizer.to_str())["model"]
+        assert len(description["merges"]) >= len(before["merges"]) + 3
 
 
 def test_extend_behind_added_words_that_are_not_ascii(byte_bpe_tokenizer):

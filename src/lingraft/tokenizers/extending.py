@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 from lingraft.errors import CorpusError, TokenizerError
 from lingraft.tokenizers.backend import METASPACE, Backend, read_backend, rebuild, special_roles
 from lingraft.tokenizers.merging import learn_merges
+from lingraft.tokenizers.new_characters import missing_characters, with_characters
 from lingraft.tokenizers.pieces import BYTE_OF_CHARACTER, BYTE_PIECE
 from lingraft.tokenizers.splitting import literal_backend
 from lingraft.tokenizers.trimming import batches
@@ -34,14 +35,15 @@ def extend_tokenizer(
 
     The corpus is split and encoded by the source tokenizer; new merges come after all old ones, so a text
     in which none of the new pairs occurs is tokenised exactly as before. New ids follow the highest id
-    there is. Digits are never merged further.
+    there is. Digits are never merged further. Of a vocabulary that is not byte-level, the characters that
+    it lacks for the corpus come first, with up to half of the new tokens (`missing_characters`).
 
     Args:
         source_tokenizer: A BPE tokenizer, byte-level or SentencePiece; not changed.
         texts: The corpus, read once.
         new_tokens: How many tokens to add; where the corpus has fewer pairs, fewer are added, with a
             warning.
-        minimum_count: Pairs seen less often in the corpus are not merged.
+        minimum_count: Pairs and characters seen less often in the corpus are left alone.
 
     Returns:
         The extended tokenizer, which saves and reloads in plain transformers.
@@ -56,9 +58,15 @@ def extend_tokenizer(
         raise TokenizerError(
             f"new_tokens={new_tokens}", "a positive number", "give the number of tokens to add"
         )
-    words = count_words(backend, texts)
+    words = split_words(backend, texts)
     taken = {token["content"]: token["id"] for token in backend.added_tokens}
-    learned = _learn(backend, words, set(special_roles(source_tokenizer)), taken, new_tokens, minimum_count)
+    characters = missing_characters(words, backend, most=new_tokens // 2, minimum_count=minimum_count)
+    backend = with_characters(backend, characters, max([*backend.vocabulary.values(), *taken.values()]) + 1)
+    specials = set(special_roles(source_tokenizer))
+    learned = _learn(
+        backend, word_ids(backend, words), specials, taken, new_tokens - len(characters), minimum_count
+    )
+    _require_enough(sum(new for *_, new in learned) + len(characters), new_tokens, words, minimum_count)
     known = set(merges)
     pairs = [pair for left, right, *_ in learned if (pair := (left, right)) not in known]
     # Added tokens go into the model's vocabulary under their ids: on loading, the library would renumber
@@ -82,10 +90,9 @@ def _learn(
     new_tokens: int,
     minimum_count: int,
 ) -> list[tuple[str, str, int, bool]]:
-    """Learn the merges, and say so where the corpus has too few."""
     surfaces = {token_id: text for text, token_id in backend.vocabulary.items()}
     specials = specials | _not_text(backend)
-    learned = list(
+    return list(
         learn_merges(
             words,
             {token_id: text for token_id, text in surfaces.items() if token_id not in specials},
@@ -97,7 +104,9 @@ def _learn(
             | {surfaces[token_id] for token_id in specials if token_id in surfaces},
         )
     )
-    made = sum(new for *_, new in learned)
+
+
+def _require_enough(made: int, new_tokens: int, words: Mapping[str, int], minimum_count: int) -> None:
     if not made:
         raise CorpusError(
             f"a corpus of {sum(words.values())} words in which no pair of tokens occurs {minimum_count} times",
@@ -106,7 +115,6 @@ def _learn(
         )
     if made < new_tokens:
         warnings.warn(f"the corpus gave {made} new tokens of the {new_tokens} asked for", stacklevel=3)
-    return learned
 
 
 def _not_text(backend: Backend) -> set[int]:
@@ -141,15 +149,15 @@ def read_merges_to_extend(backend: Backend) -> list[tuple[str, str]]:
     return read_merges(backend)
 
 
-def count_words(backend: Backend, texts: Iterable[str]) -> dict[tuple[int, ...], int]:
-    """Count the words of a corpus as the source tokenizer's ids.
+def split_words(backend: Backend, texts: Iterable[str]) -> dict[str, int]:
+    """Count the words of a corpus, as the model of a tokenizer is given them.
 
     Args:
         backend: A BPE tokenizer's description.
         texts: The corpus.
 
     Returns:
-        Occurrences of each word of two tokens or more, and of none with a digit.
+        Occurrences of each word.
 
     Raises:
         CorpusError: The corpus is empty.
@@ -163,6 +171,20 @@ def count_words(backend: Backend, texts: Iterable[str]) -> dict[tuple[int, ...],
             words.update(word for word, _ in splitter.pre_tokenize_str(normalised))
     if not words:
         raise CorpusError("an empty corpus", "texts to learn merges from", "give a file with text")
+    return dict(words)
+
+
+def word_ids(backend: Backend, words: Mapping[str, int]) -> dict[tuple[int, ...], int]:
+    """Put words into a tokenizer's ids.
+
+    Args:
+        backend: A BPE tokenizer's description.
+        words: Words and their occurrences, see `split_words`.
+
+    Returns:
+        Occurrences of each word of two tokens or more, and of none with a digit.
+    """
+    encoder = literal_backend(backend)
     ids: dict[tuple[int, ...], int] = {}
     for word, count in words.items():
         if any(character.isdecimal() for character in _readable(word, backend)):
