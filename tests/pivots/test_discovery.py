@@ -110,6 +110,13 @@ def test_words_occur_where_counting_says_they_do(tmp_path):
     assert found.min() > 0
 
 
+def test_words_within_words_are_none_whatever_marks_follow():
+    finder = WordFinder(["कम", "कम-से", "दिन", "co-op"], Matching())
+    assert finder.find("कमी, दिनों; xco-op co-op\u0301 _co-op") == set()
+    assert finder.find("कमी कम दिन? x-co-op") == {0, 2, 3}
+    assert finder.find("❤\ufe0fकम-से कम-सेे") == {0, 1}, "a variation selector belongs to the emoji"
+
+
 def kernel(sample=30, background=50, words=tuple(WORDS), seed=3):
     return SampleKernel(tuple(words), WordTokens(), Matching(), sample, background, seed)
 

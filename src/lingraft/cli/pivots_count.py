@@ -23,9 +23,9 @@ Examples:
 
 \b
 A document is a line of a .txt file, or the text field of a .jsonl, .json, .tsv, .csv or .parquet record (but for the
-last also .gz, .zst, .xz, .bz2); a directory stands for all such files below it. Matching: NFC, case-folded, whole words
-in scripts written with spaces (not next to a letter, digit, underscore or combining mark), substrings in Chinese,
-Japanese, Thai, Khmer, Lao, Burmese.
+last also .gz, .zst, .xz, .bz2); a directory stands for all such files below it, but bare .json. Matching: NFC,
+case-folded, whole words in scripts written with spaces (not next to a letter, digit, underscore or combining mark),
+substrings in Chinese, Japanese, Thai, Khmer, Lao, Burmese.
 Leaves counts.parquet (source_word, target_word, source_documents, target_documents, both), semantics.json,
 rejects.jsonl (bad lines, if any), result.json and report.html. Finished parts of the corpus are kept: the same
 command continues a killed run."""

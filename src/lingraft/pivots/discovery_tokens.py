@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from lingraft.pivots.automaton import Automaton
 from lingraft.pivots.matching import Matching, is_unspaced, list_words, unspaced_units
-from lingraft.pivots.word_characters import word_class, word_pattern
+from lingraft.pivots.word_characters import is_word_character, word_pattern
 
 _RUNS = re.compile(r"\w+")
 _MASK = 2**64 - 1
@@ -158,13 +158,13 @@ class WordFinder:
         self.rows = listed.rows
         self.count = len(listed.words)
         self._runs: dict[str, int] = {}
-        self._rest: list[tuple[int, re.Pattern[str] | None]] = []
+        self._rest: list[tuple[int, str]] = []
         patterns = []
         for number, (word, bounded) in enumerate(zip(listed.words, listed.bounded.tolist(), strict=True)):
             if bounded and word_pattern().fullmatch(word):
                 self._runs[word] = number
             else:
-                self._rest.append((number, _whole(word) if bounded else None))
+                self._rest.append((number, word if bounded else ""))
                 patterns.append(word.encode())
         self._automaton = Automaton(patterns) if patterns else None
 
@@ -181,14 +181,21 @@ class WordFinder:
         found = {self._runs[word] for word in self._runs.keys() & set(runs)}
         if self._automaton is not None:
             for row in np.unique(self._automaton.find(folded.encode())[:, 0]).tolist():
-                number, check = self._rest[row]
-                if check is None or check.search(folded):
+                number, word = self._rest[row]
+                if not word or _stands_alone(word, folded):
                     found.add(number)
         return found
 
 
-def _whole(word: str) -> re.Pattern[str]:
-    return re.compile(f"(?<!{word_class()}){re.escape(word)}(?!{word_class()})")
+def _stands_alone(word: str, text: str) -> bool:
+    """Whether a word occurs in a text with no word character next to it."""
+    begin = text.find(word)
+    while begin >= 0:
+        around = text[max(0, begin - 1) : begin] + text[begin + len(word) : begin + len(word) + 1]
+        if not any(map(is_word_character, around)):
+            return True
+        begin = text.find(word, begin + 1)
+    return False
 
 
 def hash_text(text: str, seed: int) -> int:

@@ -13,26 +13,21 @@ from itertools import groupby
 _SELECTORS = (range(0xFE00, 0xFE10), range(0xE0100, 0xE01F0))
 
 
+@functools.lru_cache(maxsize=2**16)
 def is_word_character(character: str) -> bool:
     """Whether a character is part of a word: a letter, digit, underscore or combining mark."""
     return re.match(r"\w", character) is not None or _is_mark(ord(character))
 
 
 @functools.cache
-def word_class() -> str:
-    """Return the class of word characters for regular expressions, with its brackets."""
+def word_pattern() -> re.Pattern[str]:
+    """Return what matches runs of word characters."""
     marks = []
     for is_mark, group in groupby(range(sys.maxunicode + 1), _is_mark):
         if is_mark:
             members = list(group)
             marks.append(f"{chr(members[0])}-{chr(members[-1])}")
-    return rf"[\w{''.join(marks)}]"
-
-
-@functools.cache
-def word_pattern() -> re.Pattern[str]:
-    """Return what matches runs of word characters."""
-    return re.compile(f"{word_class()}+")
+    return re.compile(rf"[\w{''.join(marks)}]+")
 
 
 def _is_mark(code: int) -> bool:
