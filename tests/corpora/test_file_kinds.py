@@ -55,6 +55,11 @@ def test_what_begins_as_no_text_does_is_refused(tmp_path, content, found, remedy
             read(path)
 
 
+def test_text_in_portuguese_is_named_so(tmp_path):
+    (tmp_path / "europarl.pt").write_text("Olá mundo\n", encoding="utf-8")
+    assert read_texts(tmp_path / "europarl.pt") == shard_texts(tmp_path / "europarl.pt") == ["Olá mundo"]
+
+
 def test_lines_with_nul_characters_are_bad(tmp_path):
     path = tmp_path / "c.txt"
     path.write_bytes(b"ona\n" + "Kaixo\n".encode("utf-16-le") + b"ona da\n")
@@ -97,7 +102,7 @@ def test_cells_of_many_lines_and_of_any_length(tmp_path):
 
 def test_bad_rows_of_a_table_with_quotes(tmp_path):
     path = tmp_path / "c.csv"
-    path.write_bytes(b'text,n\nona,1\n"\xff\nbi",2\n"bat"x,3\nbat\nazkena,4\n"ireki\n')
+    path.write_bytes(b'text,n\nona,1\n"\xff\nbi",2\n"bat"x,3\nbat\nazkena,4\n')
     rejects = tmp_path / "rejects.jsonl"
     assert [d.text for d in read_documents(path, rejects=rejects)] == ["ona", "azkena"]
     kept = [json.loads(line) for line in rejects.read_text(encoding="utf-8").splitlines()]
@@ -105,8 +110,10 @@ def test_bad_rows_of_a_table_with_quotes(tmp_path):
         (3, "invalid UTF-8"),
         (5, "invalid CSV"),
         (6, "not 2 columns"),
-        (8, "invalid CSV"),
     ]
+    path.write_bytes(b'text,n\nona,1\n"ireki,2\n' + b"beste bat,3\n" * 50)
+    with pytest.raises(CorpusError, match=r"c\.csv with a quote in line 3 that is not closed"):
+        read_texts(path)
 
 
 def test_null_texts_are_blank_and_no_faults(tmp_path):

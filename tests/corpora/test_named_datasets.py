@@ -159,6 +159,10 @@ def test_changed_rows_of_a_directory_are_another_input(tmp_path, monkeypatch):
     assert all(one != other for one, other in zip(first, known_as(), strict=True))
     with pytest.raises(CorpusError, match="was changed while it was read"):
         require_unchanged(shard)
+    second = known_as()
+    (folder.parent / "test").mkdir()
+    (folder / "train.jsonl").rename(folder.parent / "test" / "train.jsonl")
+    assert all(one != other for one, other in zip(second, known_as(), strict=True)), "another split"
     # A data set of the hub has no files here.
     assert text_contents(["hf:org/corpus"]) is None
     assert plan_shards(["hf:org/corpus"])[0].identity == ()

@@ -177,6 +177,13 @@ def test_bad_lines_are_kept_with_their_place(tmp_path: Path) -> None:
     assert sum(counts.bad.values()) == 6
 
 
+def test_half_a_surrogate_in_a_rejected_row_is_kept_as_an_escape(tmp_path: Path) -> None:
+    path = tmp_path / "c.jsonl"
+    path.write_text('{"t": "\\ud800"}\n{"text": "ona"}\n', encoding="utf-8")
+    assert [d.text for d in read_documents(path, rejects=tmp_path / "r")] == ["ona"]
+    assert "ud800" in (tmp_path / "r").read_text(encoding="utf-8")
+
+
 def test_too_many_bad_lines_stop_the_reading(tmp_path: Path) -> None:
     path = tmp_path / "c.txt"
     path.write_bytes(b"ona\n" + b"\xff\n" * 5)

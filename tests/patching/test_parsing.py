@@ -138,6 +138,12 @@ def test_options_of_words_are_whole_words(text: str, right: bool) -> None:
     assert judged(text, "", (" yes", " no"), (0,)) is right
 
 
+def test_options_of_words_go_on_with_vowel_signs() -> None:
+    for text, right in (("हिन्द", True), ("हिन्दी", False), ("यह हिन्द है।", True), ("किताब", False)):
+        assert judged(text, "options", ("किताब", "हिन्द"), (1,)) == right
+    assert not judged("Madrid", "xquad", (), (" ", "Paris")), "a blank answer is in every text"
+
+
 def test_an_option_within_another_is_not_said_twice() -> None:
     options = (" New York", " New York City")
     assert judged("New York City!", "unknown task", options, (1,))

@@ -20,7 +20,7 @@ from lingraft.pivots.discovery import DocumentFrequencies
 from lingraft.pivots.discovery_tokens import WordTokens, hash_text, mix
 from lingraft.pivots.languages import find_language
 from lingraft.pivots.leakage import TestWords, guard, read_test_words
-from lingraft.pivots.packed_languages import pack_languages, unpack_language
+from lingraft.pivots.packed_languages import kept_language, pack_languages, unpack_language
 from lingraft.pivots.selection import split_budget
 from lingraft.pivots.selection_passes import Reading, shard_records
 from lingraft.pivots.selection_ranking import COLUMNS, prune
@@ -411,6 +411,7 @@ def test_languages_survive_as_bytes():
     assert [unpack_language(row) for row in pack_languages(languages).tolist()] == languages
     assert unpack_language(pack_languages(["日" * 11])[0].tolist()) == "日" * 10
     assert pack_languages([]).shape == (0, 32)
+    assert unpack_language(pack_languages(["a\ud800"])[0].tolist()) == kept_language("a\ud800") == "a?"
 
 
 def test_languages_with_their_script_have_matched_controls(tmp_path, rows):

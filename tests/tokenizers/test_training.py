@@ -276,6 +276,14 @@ def test_extend_adds_the_characters_of_a_script_and_merges_them(sentencepiece_bp
     assert sum(len(text) == 1 for text in few) == 3
 
 
+def test_extend_adds_no_character_that_is_an_added_token(sentencepiece_bpe_tokenizer):
+    sentencepiece_bpe_tokenizer.add_tokens(["ɓ"])
+    own, old = sentencepiece_bpe_tokenizer.convert_tokens_to_ids("ɓ"), len(sentencepiece_bpe_tokenizer)
+    extended = extend_tokenizer(sentencepiece_bpe_tokenizer, ["ɓala ɗala ɓaɗa"] * 9, new_tokens=6)
+    assert extended.convert_tokens_to_ids("ɓ") == own
+    assert sorted(extended.get_vocab().values()) == list(range(old + 6))
+
+
 def test_extend_without_an_unknown_character(
     byte_bpe_tokenizer, sentencepiece_bpe_tokenizer, multilingual_texts
 ):

@@ -44,8 +44,9 @@ _REFUSED = {
     **dict.fromkeys((".arrow", ".feather"), "give the directory that it is in, as hf:DIRECTORY"),
     **dict.fromkeys((".warc", ".wet", ".wat", ".xml", ".html", ".htm", ".tmx", ".pdf", ".docx"), _EXTRACT),
     **dict.fromkeys((".zip", ".tar", ".tgz", ".rar", ".7z"), "unpack it, and give what it holds"),
-    **dict.fromkeys((".safetensors", ".gguf", ".npy", ".npz", ".bin", ".pkl", ".pt"), "give a file of texts"),
+    **dict.fromkeys((".safetensors", ".gguf", ".npy", ".npz", ".pkl"), "give a file of texts"),
 }
+# Not `.pt` or `.bin`, which end names of Portuguese and Edo text; tensors of that name begin as zip archives do.
 _COMPRESSED: dict[str, Callable[[Path], Any]] = {
     ".gz": gzip.GzipFile,
     ".zst": open_zstandard,

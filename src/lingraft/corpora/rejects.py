@@ -71,7 +71,7 @@ class Rejects:
             try:
                 if self._out is None:
                     self._file.parent.mkdir(parents=True, exist_ok=True)
-                    self._out = self._file.open("w", encoding="utf-8")
+                    self._out = self._file.open("w", encoding="utf-8", errors="backslashreplace")
                 self._out.write(json.dumps(entry, ensure_ascii=False) + "\n")
                 self._out.flush()
             except OSError as error:

@@ -21,6 +21,7 @@ from lingraft.corpora.named_datasets import dataset_files, is_dataset
 from lingraft.corpora.reading import find_files
 from lingraft.corpora.records import BadRecord
 from lingraft.errors import CorpusError
+from lingraft.files import fingerprint
 
 SHARD_BYTES = 2**26
 BATCH_BYTES = 2**24
@@ -120,7 +121,12 @@ def _identity(name: str) -> tuple[int, ...]:
         raise unreadable(name, error) from error
     if not statuses:
         return ()
-    return sum(status.st_size for status in statuses), max(status.st_mtime_ns for status in statuses)
+    sizes, times = [one.st_size for one in statuses], [one.st_mtime_ns for one in statuses]
+    if not is_dataset(name):
+        return sizes[0], times[0]
+    # Rows move between splits with their files.
+    marks = fingerprint({str(file): mark for file, *mark in zip(files, sizes, times, strict=True)})
+    return sum(sizes), max(times), int(marks, 16)
 
 
 def is_of_lines(name: str) -> bool:

@@ -25,7 +25,7 @@ def csv_records(lines: Iterable[bytes], text_field: str, name: str) -> Iterator[
 
     A row's line is the one that it begins on; blank lines are no rows. See `_table`.
     """
-    return _table(_csv_rows(lines), text_field, name)
+    return _table(_csv_rows(lines, name), text_field, name)
 
 
 def _table(rows: Iterable[Row], text_field: str, name: str) -> Iterator[Record | BadRecord]:
@@ -60,7 +60,7 @@ def _tsv_rows(lines: Iterable[bytes]) -> Iterator[Row]:
             yield number, line.split("\t")
 
 
-def _csv_rows(lines: Iterable[bytes]) -> Iterator[Row]:
+def _csv_rows(lines: Iterable[bytes], name: str) -> Iterator[Row]:
     csv.field_size_limit(LONGEST_CELL)
     bad: list[BadRecord] = []
 
@@ -79,6 +79,13 @@ def _csv_rows(lines: Iterable[bytes]) -> Iterator[Row]:
         except StopIteration:
             return
         except csv.Error as error:
+            if "unexpected end" in str(error):
+                # All that follows the quote is in that cell: nothing says how much of it is text that is missed.
+                raise CorpusError(
+                    f"{name} with a quote in line {begin} that is not closed",
+                    'quotes in pairs, and "" for one inside a cell',
+                    "mend that line, or write the table as .tsv or .jsonl",
+                ) from error
             yield BadRecord(begin, "invalid CSV", str(error))
             bad.clear()
             continue

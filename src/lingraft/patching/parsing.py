@@ -5,12 +5,15 @@ import string
 import unicodedata
 from collections.abc import Callable, Sequence
 
+from lingraft.corpora.word_characters import is_word_character
 from lingraft.patching.instances import Instance
 from lingraft.patching.scoring import Judge
 
 Rule = Callable[[Instance], Judge]
 
 _NAMED_OPTION = re.compile(r"^\((\w+)\)[^\S\n]*(\S[^\n]*)$", re.MULTILINE)
+_MARKS = "\u0300-\u036f\u0591-\u05bd\u0610-\u061a\u064b-\u065f\u0670\u0900-\u0903\u093a-\u0963\u0981-\u0dff"
+"""Marks of Latin, Hebrew, Arabic and India's scripts, which Python's word class leaves out: words go on with them."""
 _UNSPACED = re.compile(
     "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u2fdf\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]"
 )
@@ -201,15 +204,16 @@ def _plain(text: str) -> str:
 
 def _bounded(option: str) -> str:
     """Match an option where no word goes on at its ends; brackets end by themselves."""
-    before = r"(?<!\w)" if re.match(r"\w", option) and not _UNSPACED.match(option[0]) else ""
-    after = r"(?!\w)" if re.search(r"\w$", option) and not _UNSPACED.match(option[-1]) else ""
+    before = rf"(?<![\w{_MARKS}])" if is_word_character(option[0]) and not _UNSPACED.match(option[0]) else ""
+    after = rf"(?![\w{_MARKS}])" if is_word_character(option[-1]) and not _UNSPACED.match(option[-1]) else ""
     return before + re.escape(option) + after
 
 
 def _answer_texts(instance: Instance) -> list[str]:
     """Answers without the space that they follow a prompt with: an output may begin with one."""
     texts = (instance.options[answer] if isinstance(answer, int) else answer for answer in instance.answers)
-    return [text.strip() for text in texts]
+    # A blank one would be in every output.
+    return [bare for text in texts if (bare := text.strip())]
 
 
 def _words(text: str) -> list[str]:

@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 
 from lingraft.corpora.partials import Partial
 from lingraft.corpora.shards import SEPARATOR, Batch
+from lingraft.corpora.word_characters import word_pattern
 from lingraft.files import fingerprint
 from lingraft.pivots.automaton import Automaton, DocumentSets
 from lingraft.pivots.folding import FoldedText, Folder
 from lingraft.pivots.matching import Matching
 from lingraft.pivots.runs import LONGEST, RunTable
-from lingraft.pivots.word_characters import word_pattern
 
 BLOCK_BYTES = 2**18
 """Text that is searched at once, so that it and the arrays about it stay near the processor."""

@@ -6,7 +6,6 @@ without a dictionary (our choice; a model's tokenizer says more there).
 """
 
 import hashlib
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import groupby, pairwise
@@ -15,11 +14,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from lingraft.corpora.word_characters import is_word_character, word_pattern, word_runs
 from lingraft.pivots.automaton import Automaton
 from lingraft.pivots.matching import Matching, is_unspaced, list_words, unspaced_units
-from lingraft.pivots.word_characters import is_word_character, word_pattern
 
-_RUNS = re.compile(r"\w+")
 _MASK = 2**64 - 1
 
 
@@ -74,10 +72,8 @@ class WordTokens:
 
     @staticmethod
     def _words(text: str) -> list[str]:
-        if text.isascii():
-            return _RUNS.findall(text)
-        runs: list[str] = word_pattern().findall(text)
-        if not is_unspaced(text):
+        runs = word_runs(text)
+        if text.isascii() or not is_unspaced(text):
             return runs
         return [word for run in runs for word in (_pieces(run) if not run.isascii() else [run])]
 
@@ -177,8 +173,7 @@ class WordFinder:
         Returns:
             Numbers of the distinct words (see `rows`) that occur.
         """
-        runs = (_RUNS if folded.isascii() else word_pattern()).findall(folded)
-        found = {self._runs[word] for word in self._runs.keys() & set(runs)}
+        found = {self._runs[word] for word in self._runs.keys() & set(word_runs(folded))}
         if self._automaton is not None:
             for row in np.unique(self._automaton.find(folded.encode())[:, 0]).tolist():
                 number, word = self._rest[row]

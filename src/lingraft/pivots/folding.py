@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lingraft.corpora.shards import SEPARATOR
+from lingraft.corpora.word_characters import is_word_character
 from lingraft.pivots.matching import Matching, is_unspaced
-from lingraft.pivots.word_characters import is_word_character
 
 _KNOWN, _WORD, _UNSPACED, _REPLACED, _SLOW, _MARK, _COMPOSING = (1 << bit for bit in range(7))
 _SEPARATOR = SEPARATOR.encode()

@@ -18,7 +18,8 @@ def pack_languages(languages: Sequence[str]) -> NDArray[np.uint8]:
     Returns:
         uint8 [languages, `LANGUAGE_BYTES`], zeros behind a code.
     """
-    data = b"".join(language.encode()[:LANGUAGE_BYTES].ljust(LANGUAGE_BYTES, b"\0") for language in languages)
+    codes = (language.encode("utf-8", "replace")[:LANGUAGE_BYTES] for language in languages)
+    data = b"".join(code.ljust(LANGUAGE_BYTES, b"\0") for code in codes)
     return np.frombuffer(data, dtype=np.uint8).reshape(-1, LANGUAGE_BYTES)
 
 
@@ -29,5 +30,5 @@ def unpack_language(packed: Sequence[int]) -> str:
 
 def kept_language(language: str) -> str:
     """Return what is kept of a language's code; a document is known by that alone."""
-    long = len(language) > LANGUAGE_BYTES // 4
-    return unpack_language(pack_languages([language])[0].tolist()) if long else language
+    whole = language.isascii() and len(language) <= LANGUAGE_BYTES
+    return language if whole else unpack_language(pack_languages([language])[0].tolist())

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from lingraft.corpora.word_characters import word_pattern
 from lingraft.errors import ConfigError
 from lingraft.pivots.languages import Language, find_language, why_reversed
-from lingraft.pivots.word_characters import word_pattern
 
 _JOINERS = "'\u2019\u00b7\u30fb\u05f3\u05f4"
 MOST_TRANSLATIONS = 6

@@ -34,7 +34,7 @@ def extend_tokenizer(
     """Add tokens for a corpus to a BPE tokenizer by learning further merges on top of its own.
 
     The corpus is split and encoded by the source tokenizer; new merges come after all old ones, so a text
-    in which none of the new pairs occurs is tokenised exactly as before. New ids follow the highest id
+    in which none of the new pairs or characters occurs is tokenised exactly as before. New ids follow the highest id
     there is. Digits are never merged further. Of a vocabulary that is not byte-level, the characters that
     it lacks for the corpus come first, with up to half of the new tokens (`missing_characters`).
 
@@ -60,7 +60,9 @@ def extend_tokenizer(
         )
     words = split_words(backend, texts)
     taken = {token["content"]: token["id"] for token in backend.added_tokens}
-    characters = missing_characters(words, backend, most=new_tokens // 2, minimum_count=minimum_count)
+    characters = missing_characters(
+        words, backend, taken=taken, most=new_tokens // 2, minimum_count=minimum_count
+    )
     backend = with_characters(backend, characters, max([*backend.vocabulary.values(), *taken.values()]) + 1)
     specials = set(special_roles(source_tokenizer))
     learned = _learn(

@@ -2,7 +2,7 @@
 
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from lingraft.tokenizers.backend import Backend
@@ -15,7 +15,7 @@ line breaks and emoji, stays in the bytes that the model knows it by."""
 
 
 def missing_characters(
-    words: Mapping[str, int], backend: Backend, *, most: int, minimum_count: int
+    words: Mapping[str, int], backend: Backend, *, taken: Collection[str], most: int, minimum_count: int
 ) -> list[str]:
     """Choose characters to add, so that merges have something to begin from (our choice).
 
@@ -25,6 +25,7 @@ def missing_characters(
     Args:
         words: Words of the corpus, as the model sees them, and their occurrences.
         backend: The tokenizer's description.
+        taken: Added tokens, which the vocabulary of the model lacks.
         most: How many at most.
         minimum_count: Rarer ones are left out.
 
@@ -38,15 +39,16 @@ def missing_characters(
     for word, occurrences in words.items():
         for character in word:
             counts[character] += occurrences
-    covered = sum(
-        count for character, count in counts.items() if character in backend.vocabulary or character.isascii()
-    )
+
+    def known(character: str) -> bool:
+        return character in backend.vocabulary or character in taken or character.isascii()
+
+    covered = sum(count for character, count in counts.items() if known(character))
     chosen: list[str] = []
     for character, count in sorted(counts.items(), key=lambda entry: (-entry[1], entry[0])):
         if len(chosen) >= most or count < minimum_count or covered >= COVERAGE * counts.total():
             break
-        known = character in backend.vocabulary or character.isascii()
-        if not known and unicodedata.category(character)[0] in _KINDS:
+        if not known(character) and unicodedata.category(character)[0] in _KINDS:
             chosen.append(character)
             covered += count
     return chosen

@@ -51,7 +51,7 @@ def _config_faults(config: Path) -> Iterator[Fault]:
         return
     try:
         content = yaml.safe_load(config.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, yaml.YAMLError, RecursionError) as error:
         reason = " ".join(str(error).split())[:120]
         yield Fault(keys, f"{name}: {config} cannot be read ({reason})", expected, "write it anew")
         return

@@ -11,6 +11,7 @@ from lingraft import __version__
 from lingraft.contents import content_of
 from lingraft.corpora.named_datasets import dataset_files, is_dataset
 from lingraft.corpora.reading import find_files
+from lingraft.files import fingerprint
 from lingraft.recipes.checking.recipe import CheckedRecipe, CheckedStage
 from lingraft.recipes.checking.references import (
     ASSET,
@@ -93,7 +94,7 @@ def _identity(text: str, keys: Mapping[str, str]) -> dict[str, str]:
 def _file_identity(text: str, way: str, body: str) -> dict[str, str]:
     path = named_file(body)
     if is_dataset(body) and (files := dataset_files(body)):
-        return {"name": text, "content": "".join(map(content_of, files))}
+        return {"name": text, "content": fingerprint({str(file): content_of(file) for file in files})}
     if path is not None and path.is_file():
         return {"way": way, "content": content_of(path)}
     if path is not None:

@@ -10,6 +10,7 @@ import sys
 import unicodedata
 from itertools import groupby
 
+_RUNS = re.compile(r"\w+")
 _SELECTORS = (range(0xFE00, 0xFE10), range(0xE0100, 0xE01F0))
 
 
@@ -28,6 +29,16 @@ def word_pattern() -> re.Pattern[str]:
             members = list(group)
             marks.append(f"{chr(members[0])}-{chr(members[-1])}")
     return re.compile(rf"[\w{''.join(marks)}]+")
+
+
+def word_runs(text: str) -> list[str]:
+    """Return the runs of word characters in a text, fast where it has no marks."""
+    return (_RUNS if _all_marks().isdisjoint(text) else word_pattern()).findall(text)
+
+
+@functools.cache
+def _all_marks() -> frozenset[str]:
+    return frozenset(chr(code) for code in range(sys.maxunicode + 1) if _is_mark(code))
 
 
 def _is_mark(code: int) -> bool:
