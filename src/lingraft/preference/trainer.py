@@ -122,12 +122,12 @@ class PreferenceTrainer(RunTrainer):
                 found[f"{direction}_rejected_nats_a_token"] = of["rejected_nats"] / of["rejected_tokens"]
         return found
 
-    def settle_loss(self) -> None:
-        """Stop at a loss that is no number, and keep the batch that gave it."""
+    def settle_step(self, norm: float) -> None:
+        """Stop at a loss or a gradient that is no number, and keep the batch that gave it."""
         try:
-            super().settle_loss()
+            super().settle_step(norm)
         except TrainingError as error:
-            place = self.save_batch(self.state.global_step) if self.is_world_process_zero() else ""
+            place = self.save_batch(self.state.global_step + 1) if self.is_world_process_zero() else ""
             kept = f"look at its items in {place}; " if place else ""
             raise TrainingError(error.found, error.expected, kept + error.remedy) from error
 

@@ -22,6 +22,7 @@ from lingraft.preference.shared_prompt import answering
 from lingraft.preference.trainer import PreferenceTrainer
 from lingraft.training.allocation import kept_memory
 from lingraft.training.attention import cpu_attention
+from lingraft.training.checkpoints import latest_checkpoint
 from lingraft.training.packing import block_order
 from lingraft.training.plan import Precision, weights_fingerprint
 from lingraft.training.running import (
@@ -32,7 +33,7 @@ from lingraft.training.running import (
     training_directory,
     training_dtype,
 )
-from lingraft.training.trainer import Evaluation, cast_forward, latest_checkpoint, require_accelerate
+from lingraft.training.trainer import Evaluation, cast_forward, require_accelerate
 
 REFERENCES, BAD_BATCH = "references.safetensors", "bad-batch.jsonl"
 

@@ -13,6 +13,7 @@ from lingraft.errors import TrainingError
 from lingraft.training.allocation import kept_memory
 from lingraft.training.attention import cpu_attention
 from lingraft.training.causal_trainer import BlockDataset, CausalTrainer, stack
+from lingraft.training.checkpoints import latest_checkpoint
 from lingraft.training.flops import training_flops
 from lingraft.training.optimization import Schedule
 from lingraft.training.packing import block_order, pack_blocks
@@ -24,7 +25,7 @@ from lingraft.training.running import (
     training_directory,
     training_dtype,
 )
-from lingraft.training.trainer import Evaluation, latest_checkpoint, require_accelerate
+from lingraft.training.trainer import Evaluation, require_accelerate
 
 __all__ = ["Precision", "TrainingResult", "pack_blocks", "train_causal", "training_flops"]
 

@@ -11,8 +11,9 @@ import torch
 from lingraft.errors import TrainingError
 from lingraft.files import open_run_directory, require_free_space
 from lingraft.progress import progress_task
+from lingraft.training.checkpoints import latest_checkpoint
 from lingraft.training.plan import Precision, TrainingPlan
-from lingraft.training.trainer import latest_checkpoint
+from lingraft.training.sharding import is_fsdp
 
 
 def check_trackers(trackers: Sequence[str]) -> None:
@@ -90,7 +91,12 @@ def trainer_arguments(
         dataloader_pin_memory=False,
         ddp_find_unused_parameters=False,
         include_num_input_tokens_seen="no",
+        # Trainer writes its own into the model's config; ours says so at every call instead.
+        use_cache=bool(getattr(model.config, "use_cache", True)),
     )
+    if not is_fsdp():
+        # What casts is the plan's precision, not accelerate's config; under FSDP that says what layers are gathered in.
+        arguments.mixed_precision = "no"
     shares = pieces * arguments.world_size
     if pieces < 1 or plan.batch_size % shares:
         raise TrainingError(

@@ -1,5 +1,6 @@
 """Parameters that FSDP has divided between processes: what cannot be done with them, and making them whole again."""
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -7,6 +8,11 @@ import torch
 from torch import nn
 
 from lingraft.errors import TrainingError
+
+
+def is_fsdp() -> bool:
+    """Whether `accelerate launch` was told to shard parameters."""
+    return os.environ.get("ACCELERATE_USE_FSDP", "").lower() in {"1", "true"}
 
 
 def refuse_under_fsdp(trainer: Any, *, masters: bool, evaluate_at: Sequence[int]) -> None:

@@ -23,6 +23,7 @@ from transformers.trainer_callback import PrinterCallback
 from lingraft.errors import MissingExtraError, TrainingError
 from lingraft.files import fsync_directory, write_json
 from lingraft.models.opening import quiet_bars
+from lingraft.training.checkpoints import COMPLETE, check_restored
 from lingraft.training.optimization import (
     MasterAdamW,
     body_parameters,
@@ -31,9 +32,6 @@ from lingraft.training.optimization import (
 )
 from lingraft.training.plan import TrainingPlan
 from lingraft.training.sharding import gather_parameters, refuse_under_fsdp
-
-COMPLETE = "lingraft-complete.json"
-"""Written last into a checkpoint: one without it was cut short and is not resumed from."""
 
 Evaluation = Callable[[int, Any], Mapping[str, Any]]
 
@@ -49,17 +47,6 @@ def require_accelerate() -> None:
 
 
 Collate = Callable[[list[Any]], dict[str, Any]]
-
-
-def latest_checkpoint(directory: Path) -> Path | None:
-    """Return the newest checkpoint that was written to its end; remove those that were not."""
-    found = []
-    for checkpoint in directory.glob("checkpoint-*"):
-        if (checkpoint / COMPLETE).exists():
-            found.append(checkpoint)
-        else:
-            shutil.rmtree(checkpoint, ignore_errors=True)
-    return max(found, key=lambda path: int(path.name.rsplit("-", 1)[1]), default=None)
 
 
 def cast_forward(precision: str, device_type: str) -> AbstractContextManager[Any]:
@@ -88,7 +75,6 @@ class StepCallback(TrainerCallback):
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Stop the clock, then evaluate."""
         self.owner.step_seconds = time.perf_counter() - self.owner.step_started
-        self.owner.settle_loss()
         self._evaluate(state)
 
     def _evaluate(self, state: Any) -> None:
@@ -208,15 +194,22 @@ class RunTrainer(Trainer):
             torch.nn.utils.clip_grads_with_norm_(learning, self.args.max_grad_norm, norm)
         return norm
 
-    def settle_loss(self) -> None:
-        """Stop at a loss that is no number, before anything is evaluated or saved."""
+    def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
+        """Return the norm as Trainer does, which asks for it before every update of the weights."""
+        norm = super()._get_grad_norm(model, grad_norm)  # type: ignore[no-untyped-call]
+        self.settle_step(float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm))
+        return norm
+
+    def settle_step(self, norm: float) -> None:
+        """Stop at a loss or a gradient that is no number, before it reaches the weights and what is kept of them."""
         loss = self.accelerator.reduce(self._tr_loss.detach().clone(), reduction="mean").item()
-        if not math.isfinite(loss):
-            raise TrainingError(
-                f"a loss of {loss} at step {self.state.global_step}",
-                "a finite number",
-                "lower the learning rate, warm up longer, or check the weights for NaN rows",
-            )
+        for name, value in (("loss", loss), ("gradient norm", norm)):
+            if not math.isfinite(value):
+                raise TrainingError(
+                    f"a {name} of {value} at step {self.state.global_step + 1}",
+                    "a finite number",
+                    "lower the learning rate, warm up longer, or check the weights for NaN rows",
+                )
 
     def take_measures(self) -> dict[str, float]:
         """Return what else is to be kept of the step that has ended, and begin anew."""
@@ -254,6 +247,21 @@ class RunTrainer(Trainer):
             broadcast_object_list(outcome)
         result: dict[str, Any] = outcome[0]
         return result
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        """Save the weights under their names in memory, under which Trainer reads them back.
+
+        Its own way saves them under the published names. Of models that name them otherwise in memory (GPT-NeoX,
+        Gemma 3, mixtures of experts) a training that goes on would then miss some.
+        """
+        if self.args.should_save:
+            model: Any = self.model
+            directory = output_dir or self.args.output_dir
+            model.save_pretrained(directory, state_dict=state_dict, save_original_format=False)
+
+    def _issue_warnings_after_load(self, load_result: Any) -> None:
+        """Refuse to go on without some of the weights, which Trainer only notes; tied ones come with each other."""
+        check_restored(cast(torch.nn.Module, self.model), load_result, str(self.args.output_dir))
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """Save, mark the checkpoint complete, and only then remove the older ones."""

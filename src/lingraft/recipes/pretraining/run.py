@@ -292,7 +292,9 @@ def _write(
 
 
 def _clean(out: Path) -> None:
-    """Remove what only a training that goes on needs; it is several times as large as the checkpoint."""
+    """Remove what only a training that goes on needs, several times the checkpoint's size; keep TensorBoard's logs."""
     if is_main_process():
+        if (logs := out / TRAINING / "runs").is_dir():
+            logs.rename(out / "tensorboard")
         for name in (TRAINING, BLOCKS):
             shutil.rmtree(out / name, ignore_errors=True)
