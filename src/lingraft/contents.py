@@ -50,8 +50,8 @@ def _named_path(name: str, value: str) -> Path | None:
     without_split = after_prefix.partition(":")[0]
     for candidate in (after_prefix,) if name == "auxiliary" else (value, after_prefix, without_split):
         try:
-            if candidate and Path(candidate).exists():
-                return Path(candidate)
+            if candidate and (path := Path(candidate).expanduser()).exists():
+                return path
         except OSError:  # too long for a name, say
             continue
     return None

@@ -204,6 +204,13 @@ def test_blank_lines_and_marks(tmp_path: Path) -> None:
     assert read_texts(path) == ["bat", "bi"]
 
 
+def test_files_at_home_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "bat.txt").write_text("bat\n", encoding="utf-8")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for reference in ("~/bat.txt", "~/*.txt", "~"):
+        assert [document.text for document in read_documents(reference)] == ["bat"]
+
+
 def test_nothing_to_read(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match=r"no file .*gone\.txt"):
         read_texts(tmp_path / "gone.txt")

@@ -41,6 +41,22 @@ def identifier() -> LinguaIdentifier:
     return LinguaIdentifier()
 
 
+def test_answers_in_scripts_without_spaces_are_judged_in_languages_with_them() -> None:
+    answers = [
+        "sw: watu wote wanaenda nyumbani leo",
+        "zh: 打开文件并选择纸张的大小。",
+        "th: เปิดเอกสารแล้วเลือกขนาดกระดาษ",
+        "ja: カタカナとひらがなで書かれた行",
+        "ko: 문서를열고",  # Korean has spaces, and this is one word
+        "zh: 你好世界",  # too short to judge
+    ]
+    found = score_fidelity(answers, "sw", Marked())
+    nan = math.nan
+    np.testing.assert_array_equal(found.line_pass, [1, 0, 0, 0, nan, nan])
+    assert found.skipped["no line long enough"] == 2
+    assert found.line_languages == {"sw": 1, "zh": 1, "th": 1, "ja": 1}
+
+
 def test_rates_by_hand() -> None:
     answers = [
         "sw: watu wote wanaenda nyumbani leo\n\nfupi\nsw: tena watu wote wanaenda nyumbani",  # passes

@@ -1,12 +1,21 @@
 """Bits per byte against a slow plain loop, and the conventions that make tokenizers comparable."""
 
 import math
+import unicodedata
 
 import numpy as np
 import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
-from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import (
+    BloomConfig,
+    BloomForCausalLM,
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+)
 
 from lingraft.errors import CorpusError, ModelError, TokenizerError
 from lingraft.evaluation.likelihood import bits_per_byte
@@ -168,6 +177,20 @@ def test_text_that_the_normaliser_folds_away_is_charged() -> None:
     assert upper.document_bits[0] == pytest.approx(lower.document_bits[0] + 32)
 
 
+def test_canonically_equal_text_is_not_charged() -> None:
+    tokenizer, model = byte_tokenizer(), tiny_llama()
+    tokenizer.backend_tokenizer.normalizer = normalizers.NFC()
+    apart = unicodedata.normalize("NFD", "Größe 한국")
+    assert apart != "Größe 한국"
+    for text in (apart, "য়"):  # NFC writes the Bengali letter as two characters
+        result = bits_per_byte(model, tokenizer, [text])
+        assert result.altered_bytes == 0 and result.bits_per_byte == result.model_bits_per_byte
+    tokenizer.backend_tokenizer.normalizer = normalizers.Sequence(
+        [normalizers.NFD(), normalizers.StripAccents()]
+    )
+    assert bits_per_byte(model, tokenizer, ["größe"]).altered_bytes == len("ö".encode())
+
+
 def test_a_written_special_token_is_text() -> None:
     tokenizer, model = byte_tokenizer(), tiny_llama()
     assert bits_per_byte(model, tokenizer, ["<s>"]).tokens > 1
@@ -208,17 +231,18 @@ def test_training_mode_is_put_back_and_dropout_is_off() -> None:
     assert model.training
 
 
-def test_intervals_hold_the_value_and_shrink_with_paired_differences() -> None:
-    tokenizer = byte_tokenizer()
-    texts = [f"{text} {n}" for n in range(8) for text in TEXTS]
-    first = bits_per_byte(tiny_llama(), tokenizer, texts)
-    low, high = first.interval(seed=3)
-    assert low < first.bits_per_byte < high
-    assert first.interval(seed=3) == (low, high)
-    assert first.difference(first) == (0.0, 0.0)
-    with pytest.raises(CorpusError, match="same documents"):
-        first.difference(bits_per_byte(tiny_llama(), tokenizer, TEXTS))
+def test_the_summary_has_the_numbers_alone() -> None:
+    first = bits_per_byte(tiny_llama(), byte_tokenizer(), TEXTS)
     assert set(first.summary()) >= {"bits_per_byte", "bytes", "tokens", "unknown_bytes", "stride"}
+    assert not any(name.startswith("document_") for name in first.summary())
+
+
+def test_the_context_of_models_without_a_limit_and_with_an_inner_config() -> None:
+    tokenizer = byte_tokenizer()
+    free = BloomForCausalLM(BloomConfig(vocab_size=len(tokenizer), hidden_size=8, n_layer=1, n_head=2))
+    assert bits_per_byte(free, tokenizer, ["abc"], context=4000).context == 4000
+    with pytest.raises(ModelError, match="context of 0 tokens; expected at least 2"):
+        bits_per_byte(free, tokenizer, ["abc"], context=0)
 
 
 def test_bad_input() -> None:

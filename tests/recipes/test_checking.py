@@ -96,6 +96,18 @@ def test_the_language_stands_where_a_text_says_so() -> None:
     assert check(text, "language=sw").stages[0].filled["corpus"] == ("sw.txt",)
 
 
+def test_the_home_directory_is_read_where_no_shell_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    home = Path("größtes Zuhause").absolute()
+    home.mkdir()
+    (home / "bat.txt").write_text("bat", encoding="utf-8")
+    monkeypatch.setenv("HOME", str(home))
+    text = GOOD.replace("größe.txt", "~/bat.txt").replace("stage:select", "~/*.txt")
+    stages = check(text).stages
+    assert stages[0].filled["corpus"] == (str(home / "bat.txt"),)
+    assert stages[1].filled["text"] == str(home / "*.txt")
+    assert any("no file '~/hiru.txt'" in line for line in faults(text.replace("bat.txt", "hiru.txt")))
+
+
 def test_every_fault_is_told_at_once_with_its_line() -> None:
     told = faults(
         """\
@@ -141,6 +153,7 @@ def test_every_fault_is_told_at_once_with_its_line() -> None:
         ("language: eu", "language: en", 1, "another language than English"),
         ("language: eu", "language: no", 1, "YAML reads a bare `no` as false; quote it: 'no'"),
         ("language: eu", "language: Basque", 1, "a code of ISO 639 in small letters"),
+        ("language: eu", "language: eus", 1, "a code of two letters (ISO 639-1); write eu"),
         ("model: ./model", "model: ./modle", 2, "no model './modle'"),
         ("model: ./model", "model: 7", 2, "model: 7; expected text"),
         ("größe.txt", "nichts.txt", 3, "no file 'nichts.txt'"),

@@ -52,6 +52,7 @@ def bpb(
         from lingraft.corpora.reading import ReadingCounts, read_documents
         from lingraft.evaluation.likelihood import bits_per_byte
         from lingraft.models.loading import load_model
+        from lingraft.reports.intervals import ratio_interval
 
         # The text first: it is read in a moment, and a wrong path should not wait for a model to load.
         counts = ReadingCounts()
@@ -68,17 +69,18 @@ def bpb(
             batch_size=batch_size,
             progress=True,
         )
-        low, high = likelihood.interval()
+        found = ratio_interval(likelihood.document_bits, likelihood.document_bytes)
     result: dict[str, Any] = {
         **likelihood.summary(),
-        "interval": [low, high],
+        "interval": [found.low, found.high],
         "model": model,
         "revision": loaded.revision,
         "text": str(text),
         "bad_lines": dict(counts.bad),
     }
+    interval = "" if found.low is None else f" (95% interval {found.low:.4f} to {found.high:.4f})"
     lines = [
-        f"{likelihood.bits_per_byte:.4f} bits per byte (95% interval {low:.4f} to {high:.4f})",
+        f"{likelihood.bits_per_byte:.4f} bits per byte{interval}",
         f"{likelihood.bytes:,} bytes, {likelihood.tokens:,} tokens, {likelihood.documents:,} documents; "
         f"context {likelihood.context}, stride {likelihood.stride} tokens",
     ]
@@ -87,4 +89,9 @@ def bpb(
         lines.append(f"lines passed over: {reasons}")
     if likelihood.unknown_tokens:
         lines.append(f"{likelihood.unknown_tokens:,} unknown tokens: their bytes are charged 8 bits each")
+    if likelihood.altered_bytes:
+        lines.append(
+            f"{likelihood.altered_bytes:,} bytes that the tokenizer normalises away are charged 8 bits each;"
+            f" without any charge it is {likelihood.model_bits_per_byte:.4f}"
+        )
     print_result(result, lines, as_json=json)

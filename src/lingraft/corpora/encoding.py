@@ -1,5 +1,7 @@
 """From texts to token ids the one way that training and measuring share, so that the two agree."""
 
+import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -24,7 +26,8 @@ class EncodedDocument:
         unknown_tokens: How many of the ids are the unknown token.
         unknown_bytes: UTF-8 bytes of the text under those unknown tokens.
         altered_bytes: UTF-8 bytes of further characters that decoding the ids does not give back: text that
-            the tokenizer's normaliser folds away (case, compatibility forms, repeated spaces). A lower bound:
+            the tokenizer's normaliser folds away (case, compatibility forms, repeated spaces). Canonically equal
+            characters are the same here (Unicode's own notion: one "é", or "e" and an accent). A lower bound:
             characters are compared as a bag, so a change of order alone is not seen.
     """
 
@@ -93,11 +96,7 @@ def _audited(
 
 
 def _missing_bytes(text: str, decoded: str) -> int:
-    """Return the UTF-8 bytes of the characters of `text`, as a bag, that `decoded` lacks."""
-    left: dict[str, int] = {}
-    for character in text:
-        left[character] = left.get(character, 0) + 1
-    for character in decoded:
-        if character in left:
-            left[character] -= 1
+    """Return the UTF-8 bytes of the characters of `text`, as a bag, that `decoded` lacks, both in NFC."""
+    left = Counter(unicodedata.normalize("NFC", text))
+    left.subtract(unicodedata.normalize("NFC", decoded))
     return sum(len(character.encode()) * count for character, count in left.items() if count > 0)

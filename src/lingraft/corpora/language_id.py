@@ -89,6 +89,16 @@ class LinguaIdentifier:
         return LanguageGuess(values[0].language.iso_code_639_1.name.lower(), float(values[0].value))
 
 
+def lingua_codes() -> dict[str, str]:
+    """Return the languages that lingua knows, ISO 639-3 code to ISO 639-1 code; nothing where it is not installed."""
+    try:
+        import lingua
+    except ImportError:
+        return {}
+    known = lingua.Language.all()
+    return {one.iso_code_639_3.name.lower(): one.iso_code_639_1.name.lower() for one in known}
+
+
 def keep_language(
     documents: Iterable[Document],
     language: str,

@@ -182,9 +182,9 @@ def find_files(reference: str | Path) -> list[str]:
     text = str(reference)
     if is_dataset(text):
         return [text]
-    path = Path(text)
+    path = Path(text).expanduser()
     if path.is_file():
-        return [text]
+        return [str(path) if text.startswith("~") else text]
     if path.is_dir():
         found = [file for file in path.rglob("*") if file.is_file() and is_corpus_file(file)]
     elif any(character in text for character in "*?["):

@@ -8,10 +8,10 @@ The two rates are those of the Language Confusion Benchmark (arXiv 2406.20052):
   Arabic, Hindi, Japanese, Korean, Russian and Chinese, where a foreign word is a lower-case English one of a word list.
 
 Our choices: the identifier (lingua instead of fastText's lid.176); the most likely language counts whatever its
-confidence, where the released code wants 0.3 of fastText's; lines of unspaced languages need ten letters (the code cuts
-Chinese and Japanese into words); code, addresses, tags, and a thought before the answer are hidden first; what a
-foreign word is (`foreign_words`), that words of the prompt are none, and that a word rate is given for Latin scripts
-too.
+confidence, where the released code wants 0.3 of fastText's; in languages and scripts without spaces a line needs ten
+letters, so that an answer in Chinese where Swahili was asked for is judged, and fails (the code cuts Chinese and
+Japanese into words); code, addresses, tags, and a thought before the answer are hidden first; what a foreign word is
+(`foreign_words`), that words of the prompt are none, and that a word rate is given for Latin scripts too.
 """
 
 from collections import Counter
@@ -30,6 +30,7 @@ from lingraft.evaluation.word_scripts import (
     letters,
     script_runs,
     strip_hidden,
+    unspaced_letters,
     without_thought,
     word_rule,
 )
@@ -37,7 +38,7 @@ from lingraft.evaluation.word_scripts import (
 MINIMUM_WORDS = 5
 """Words of a line that is judged."""
 MINIMUM_LETTERS = 10
-"""Letters of a line that is judged, in languages without spaces."""
+"""Letters of a line that is judged, in languages or scripts without spaces."""
 EMPTY, SHORT = "empty", "no line long enough"
 """Why an answer is skipped."""
 UNKNOWN = "unknown"
@@ -159,7 +160,7 @@ def score_fidelity(
         accepted: More codes that count as the language (`nn` for `nb`).
         english_words: English words in lower case, for the paper's word rule.
         minimum_words: Words of a line that is judged.
-        minimum_letters: Letters of a line that is judged, in languages that put no spaces between words.
+        minimum_letters: Letters of a line that is judged, in languages and scripts that put no spaces between words.
 
     Returns:
         The rates, and what they are made of.
@@ -241,7 +242,13 @@ def _judged_lines(answer: str, language: str, minimum_words: int, minimum_letter
     if language in UNSPACED:
         # An answer in a language with spaces is judged here too, by its letters.
         return [line for line in lines if letters(line) >= minimum_letters]
-    return [line for line in lines if sum(letters(word) > 0 for word in line.split()) >= minimum_words]
+    return [
+        line
+        for line in lines
+        if sum(letters(word) > 0 for word in line.split()) >= minimum_words
+        # What is in a script without spaces has few words, however long it is.
+        or unspaced_letters(line) >= minimum_letters
+    ]
 
 
 def _words(prompt: str) -> set[str]:

@@ -8,7 +8,7 @@ The convention (our choice where the literature has none):
   on by `stride` tokens: a token after the first window has at least `context - stride` tokens before it.
 * Text that a tokenizer hides is charged: `CHARGE` bits for each byte under an unknown token (on top of the
   model's bits for that token), and for each byte that its normaliser folded away. A lossless tokenizer is
-  charged nothing.
+  charged nothing, nor is one that writes characters in another, canonically equal form (NFC).
 """
 
 import math
@@ -70,45 +70,6 @@ class Likelihood:
     document_nats: NDArray[np.float64]
     document_bits: NDArray[np.float64]
     document_bytes: NDArray[np.int64]
-
-    def interval(self, seed: int = 0, *, level: float = 0.95, resamples: int = 1000) -> tuple[float, float]:
-        """Return the bootstrap percentile interval of `bits_per_byte` over documents.
-
-        Args:
-            seed: Seed of the resampling.
-            level: Share of resamples inside.
-            resamples: How many resamples of the documents.
-
-        Returns:
-            Lower and upper bound, bits per byte.
-        """
-        return _percentiles(_resampled(self.document_bits, self.document_bytes, seed, resamples), level)
-
-    def difference(
-        self, other: "Likelihood", seed: int = 0, *, level: float = 0.95, resamples: int = 1000
-    ) -> tuple[float, float]:
-        """Return the paired bootstrap interval of this value minus the other's, on the same documents.
-
-        Args:
-            other: Another model's likelihood of the same documents.
-            seed: Seed of the resampling.
-            level: Share of resamples inside.
-            resamples: How many resamples of the documents.
-
-        Returns:
-            Lower and upper bound, bits per byte; zero outside it means a difference beyond chance.
-
-        Raises:
-            CorpusError: The two did not score the same documents.
-        """
-        if not np.array_equal(self.document_bytes, other.document_bytes):
-            raise CorpusError(
-                f"{self.documents} and {other.documents} documents of different sizes",
-                "two likelihoods of the same documents",
-                "score both models on the same texts",
-            )
-        bits = self.document_bits - other.document_bits
-        return _percentiles(_resampled(bits, self.document_bytes, seed, resamples), level)
 
     def summary(self) -> dict[str, float | int]:
         """Return the numbers without the arrays, ready for JSON."""
@@ -201,17 +162,3 @@ def _summed(
         document_bits=bits,
         document_bytes=sizes,
     )
-
-
-def _resampled(
-    bits: NDArray[np.float64], sizes: NDArray[np.int64], seed: int, resamples: int
-) -> NDArray[np.float64]:
-    """Return the bits per byte of `resamples` draws of the documents with replacement."""
-    generator = np.random.default_rng(seed)
-    picks = (generator.integers(len(bits), size=len(bits)) for _ in range(resamples))
-    return np.array([bits[pick].sum() / sizes[pick].sum() for pick in picks])
-
-
-def _percentiles(values: NDArray[np.float64], level: float) -> tuple[float, float]:
-    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)

@@ -80,10 +80,13 @@ def window_sizes(model: Any, context: int | None, stride: int | None) -> tuple[i
     Raises:
         ModelError: A context beyond the model's positions, or a stride beyond the context.
     """
-    limit = getattr(model.config, "max_position_embeddings", None) or DEFAULT_CONTEXT
-    context = context or min(int(limit), DEFAULT_CONTEXT)
-    if not 2 <= context <= int(limit):
-        raise ModelError(f"a context of {context} tokens", f"2 to {limit}", "give another context")
+    # Some models have no limit of positions (BLOOM, Mamba), and some keep it in a part of their config (Gemma 3).
+    limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    if context is None:
+        context = min(int(limit or DEFAULT_CONTEXT), DEFAULT_CONTEXT)
+    if context < 2 or (limit and context > int(limit)):
+        expected = f"2 to {limit}" if limit else "at least 2"
+        raise ModelError(f"a context of {context} tokens", expected, "give another context")
     stride = max(1, context // 2) if stride is None else stride
     if not 1 <= stride <= context:
         raise ModelError(

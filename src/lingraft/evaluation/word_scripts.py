@@ -50,6 +50,8 @@ SCRIPTS: dict[str, frozenset[str]] = {
 
 UNSPACED = frozenset({"zh", "ja", "th", "lo", "km", "my", "bo"})
 """Languages that do not put spaces between words."""
+UNSPACED_SCRIPTS = frozenset[str]().union(*(SCRIPTS[code] for code in UNSPACED))
+"""The scripts of those."""
 _WHOLE_WORDS = frozenset({"CJK", "HIRAGANA", "KATAKANA", "HANGUL"})
 """Scripts of which one letter can be a word; of the others one is a symbol, as in "angle α"."""
 
@@ -134,6 +136,11 @@ def without_thought(text: str) -> str:
 def letters(text: str) -> int:
     """Count the letters of a text, in any script."""
     return sum(unicodedata.category(character).startswith("L") for character in text)
+
+
+def unspaced_letters(text: str) -> int:
+    """Count the letters of a text in scripts that are written without spaces between words."""
+    return sum(script_of(character) in UNSPACED_SCRIPTS for character in text)
 
 
 def script_runs(text: str) -> Iterator[tuple[str, str]]:

@@ -17,6 +17,7 @@ from lingraft.models.sites import Site, call_arguments, check_layers
 from lingraft.patching.prefill import check_length
 from lingraft.patching.sites import Operator, patch_site, receiving_site, replace
 from lingraft.progress import track
+from lingraft.tokenizers.open_ended import prompt_ids
 
 
 @contextmanager
@@ -229,10 +230,7 @@ def _rows(
     prompts: Sequence[str] | Sequence[Sequence[int]],
     new_tokens: int,
 ) -> list[list[int]]:
-    rows = [
-        list(tokenizer(prompt)["input_ids"]) if isinstance(prompt, str) else list(prompt)
-        for prompt in prompts
-    ]
+    rows = [prompt_ids(tokenizer, prompt) if isinstance(prompt, str) else list(prompt) for prompt in prompts]
     for row in rows:
         check_length(model, len(row), new_tokens)
     return rows

@@ -8,6 +8,7 @@ from transformers import PreTrainedTokenizerBase
 
 from lingraft.errors import ConfigError
 from lingraft.patching.instances import Instance
+from lingraft.tokenizers.open_ended import prompt_ids
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +95,7 @@ def continuation(
         Token ids.
     """
     if plain:
-        before = tokenizer(prompt)["input_ids"]
-        both = tokenizer(prompt + text)["input_ids"]
-        # Tokenizers that close a text with a token (</s>) have it in both.
-        while before and both and before[-1] == both[-1] and before[-1] in tokenizer.all_special_ids:
-            before, both = before[:-1], both[:-1]
+        before, both = prompt_ids(tokenizer, prompt), prompt_ids(tokenizer, prompt + text)
         if both[: len(before)] == before and len(both) > len(before):
             return tuple(both[len(before) :])
     own = text if plain else text.lstrip(" ")
@@ -130,7 +127,7 @@ def require_first_tokens_differ(prompts: Sequence[Prompt], tokenizer: PreTrained
 
 def _encode(tokenizer: Any, text: str, chat_template: bool) -> list[int]:
     if not chat_template:
-        return list(tokenizer(text)["input_ids"])
+        return prompt_ids(tokenizer, text)
     if not tokenizer.chat_template:
         raise ConfigError("a tokenizer without a chat template", "one with it", "leave --chat-template out")
     message = [{"role": "user", "content": text}]

@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 from tokenizers import AddedToken, Tokenizer, processors
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
@@ -166,14 +166,30 @@ def _post_processor(
         [renamed.get(text, text) for text in source_tokenizer.convert_ids_to_tokens(ids)]
         for ids in surrounding_tokens(source_tokenizer)
     )
-    specials = [(text, backend.token_to_id(text)) for text in dict.fromkeys([*before, *after])]
-    missing = [text for text, token_id in specials if token_id is None]
+    missing = [text for text in [*before, *after] if backend.token_to_id(text) is None]
     if missing:
         raise TokenizerError(
             f"the source tokenizer adds {missing[0]!r} to every text, which is not bos or eos",
             "only bos and eos added",
             "name it as bos_token or eos_token of the source tokenizer",
         )
+    return surrounding_processor(backend, before, after)
+
+
+def surrounding_processor(
+    backend: Tokenizer, before: Sequence[str], after: Sequence[str]
+) -> processors.PostProcessor:
+    """Return a step that puts tokens around every text.
+
+    Args:
+        backend: The tokenizer that it is for, which has all of them.
+        before: Tokens in front of a text.
+        after: Tokens behind it.
+
+    Returns:
+        The step; a pair has them around each of its texts.
+    """
+    specials = [(text, backend.token_to_id(text)) for text in dict.fromkeys([*before, *after])]
 
     def around(sequence: str) -> list[str]:
         kind = sequence[-1]

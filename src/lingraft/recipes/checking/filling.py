@@ -18,6 +18,7 @@ from lingraft.recipes.checking.references import (
     plain_fault,
     references_of,
     replace_texts,
+    with_home,
 )
 from lingraft.recipes.checking.schema import RecipeData
 from lingraft.recipes.checking.yaml_lines import Keys
@@ -86,7 +87,7 @@ def fill_references(
             faults += _faults(value, reference, keys, earlier, later)
             values[field], bad = _recipe_fields(value, given, keys)
             faults += bad
-        values[field] = value = _shaped(values[field], kind.settings, field)
+        values[field] = value = _shaped(replace_texts(values[field], with_home), kind.settings, field)
         if isinstance(value, list):
             found = f"{'.'.join(keys)}: {len(value)} texts, which the recipe names"
             faults.append(Fault(keys, found, "one", f"say which: `{field}: FILE`"))

@@ -16,6 +16,7 @@ from lingraft.recipes.checking.faults import (
     yes_for_numbers,
 )
 from lingraft.recipes.checking.filling import Filled, Outputs, fill_references, reference_fault
+from lingraft.recipes.checking.languages import judging_faults, language_faults
 from lingraft.recipes.checking.lengths import length_faults
 from lingraft.recipes.checking.machine import machine_faults
 from lingraft.recipes.checking.references import RECIPE, STAGE, each_text
@@ -120,9 +121,9 @@ def check_recipe(document: Document, name: str, changes: Sequence[str] = ()) -> 
     stages = list(_read_stages(content.get("stages"), checking))
     filled = _fill(content, stages, checking)
     if recipe is not None:
-        checking.faults += length_faults(
-            [(name, settings, filled[name]) for name, _, settings, _ in stages], recipe.model
-        )
+        read = [(name, settings, filled[name]) for name, _, settings, _ in stages]
+        checking.faults += length_faults(read, recipe.model)
+        checking.faults += judging_faults(read, recipe.language)
     if checking.faults or recipe is None:
         raise RecipeError(checking.told())
     checked = tuple(
@@ -150,7 +151,7 @@ def _read_top(content: Mapping[str, Any], checking: _Checking) -> Recipe | None:
             Fault(("language",), f"language: {content['language']}", expected, "quote it: 'no'")
         )
         content = {**content, "language": "no"}
-    checking.faults += _language_faults(content.get("language"))
+    checking.faults += language_faults(content.get("language"))
     checking.faults += yes_for_numbers(Recipe, content)
     try:
         recipe = Recipe.model_validate(
@@ -164,22 +165,6 @@ def _read_top(content: Mapping[str, Any], checking: _Checking) -> Recipe | None:
 
 
 _SOME: dict[str, Any] = {"stages": {"any": {}}}
-
-
-def _language_faults(code: Any) -> Iterator[Fault]:
-    if not isinstance(code, str):
-        return
-    if not code.isascii() or not code.isalpha() or not code.islower() or len(code) > 3:
-        yield Fault(
-            ("language",),
-            f"language: {shown(code)}",
-            "a code of ISO 639 in small letters, such as eu",
-            "correct it",
-        )
-    elif code in {"en", "eng"}:
-        yield Fault(
-            ("language",), f"language: {code}", "another language than English", "give the target language"
-        )
 
 
 def _data_faults(content: Mapping[str, Any]) -> Iterator[Fault]:

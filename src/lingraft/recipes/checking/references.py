@@ -116,6 +116,20 @@ def replace_texts(value: Any, change: Callable[[str], Any]) -> Any:
     return value
 
 
+def with_home(text: str) -> str:
+    """Return a reference with `~` at its beginning, or behind `trim:`, made the home directory, as no shell reads YAML.
+
+    Args:
+        text: The reference.
+
+    Returns:
+        The same, or with the directory's path.
+    """
+    body = without_way(text)
+    way = text.removesuffix(body)
+    return f"{way}{Path(body).expanduser()}" if body.startswith("~") else text
+
+
 _TRAINED = ("train:unigram", "train:bpe")
 _HOLDS: Mapping[Role, str] = {"text": "text", "pairs": "paired items", "lexicon": "word pairs"}
 
@@ -190,6 +204,6 @@ def _matches_some(pattern: str) -> bool:
     """Whether a glob pattern matches a file."""
     if not any(character in pattern for character in "*?["):
         return False
-    path = Path(pattern)
+    path = Path(pattern).expanduser()
     relative = str(path.relative_to(path.anchor))
     return next(Path(path.anchor).glob(relative), None) is not None

@@ -35,7 +35,7 @@ from lingraft.recipes.patching.sweep_result import answer_texts
 from lingraft.recipes.patching.sweeping import run_sweep
 from lingraft.recipes.pivots.word_scoring import run_scoring
 from lingraft.recipes.pivots.word_tracing import PART_WORDS, TraceOptions, run_tracing
-from lingraft.reports.intervals import Estimate, mean_interval, seeds_interval
+from lingraft.reports.intervals import mean_interval, ratio_interval
 from lingraft.reports.result import RunResult, collect_provenance, read_result, write_result
 from lingraft.reports.tokengrid import TokenGrid
 from lingraft.tokenizers.fertility import FertilityReport, measure_fertility
@@ -45,8 +45,6 @@ SWEEP_DIRECTORY, CONTROL_DIRECTORY = "patching", "patching-shuffled"
 PAIRS_FILE, TEXTS_FILE, GRIDS_FILE = "patching-pairs.jsonl", "patching-texts.json", "trace-grids.json"
 SITE = "ffn"
 """Where transplants are tried: the paper's site for tasks that are answered freely."""
-FEW = 10
-"""With fewer instances an interval is Student's t: resampling a handful gives too narrow ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,10 +119,9 @@ def measure_likelihood(bench: Bench) -> dict[str, Any]:
             if texts is not None:
                 scored = take_bytes(texts, options.text_bytes, options.seed)
                 likelihood = bits_per_byte(loaded.model, loaded.tokenizer, scored, progress=True)
-                low, high = likelihood.interval(options.seed)
-                estimate = Estimate(likelihood.bits_per_byte, low, high, likelihood.documents)
-                if likelihood.documents == 1:  # of which there is no interval
-                    estimate = Estimate(likelihood.bits_per_byte)
+                estimate = ratio_interval(
+                    likelihood.document_bits, likelihood.document_bytes, seed=options.seed
+                )
                 found[name] = {**likelihood.summary(), "bits_per_byte": estimate.as_json()}
         return found
 
@@ -235,8 +232,8 @@ def measure_headroom(bench: Bench) -> dict[str, Any]:
         "site": SITE,
         "instances": len(real.instances),
         "pairs": real.pairs,
-        **{name: _interval(right, options.seed).as_json() for name, right in told.items()},
-        "headroom": _interval(told["upper_bound"] - told["shuffled"], options.seed).as_json(),
+        **{name: mean_interval(right, seed=options.seed).as_json() for name, right in told.items()},
+        "headroom": mean_interval(told["upper_bound"] - told["shuffled"], seed=options.seed).as_json(),
         "accuracy": accuracy,
     }
 
@@ -249,10 +246,6 @@ def _any_right(maps: LayerMaps) -> NDArray[np.float64]:
     """Whether any pair is right, by the instances' names in order."""
     order = np.argsort(np.array(maps.instances))
     return np.asarray(maps.correct.any(axis=1), dtype=np.float64)[order]
-
-
-def _interval(values: NDArray[np.float64], seed: int) -> Estimate:
-    return mean_interval(values, seed=seed) if len(values) >= FEW else seeds_interval(values.tolist())
 
 
 def _fertility(report: FertilityReport) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from lingraft.recipes.evaluating.options import EvaluationOptions
 from lingraft.recipes.evaluating.report import SAMPLES_FILE, write_evaluation_report
 from lingraft.recipes.evaluating.summary import measure_rows
 from lingraft.recipes.pretraining.inputs import text_revisions
-from lingraft.reports.intervals import mean_interval, ratio_interval
+from lingraft.reports.intervals import mean_interval, ratio_interval, share_change_interval
 from lingraft.reports.result import InputRevision, RunResult, collect_provenance, read_result, write_result
 
 Say = Callable[[str], None]
@@ -178,7 +178,7 @@ def _differences(one: Measured, base: Measured, seed: int) -> dict[str, Any]:
         both = change[~np.isnan(change)]
         if len(both):
             name = "fidelity" if side == "target" else "english_fidelity"
-            found[name] = mean_interval(both, seed=seed).as_json()
+            found[name] = share_change_interval(both).as_json()
     if one.word_scores is not None and base.word_scores is not None:
         found["words"] = mean_interval(one.word_scores - base.word_scores, seed=seed).as_json()
     return found
