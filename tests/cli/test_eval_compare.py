@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from tokenizers import normalizers
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from lingraft.cli.app import main
@@ -194,6 +195,24 @@ def test_fidelity_is_that_of_the_answers(world, monkeypatch, capsys):
     assert (
         "fidelity" not in json.loads(Path("unjudged/result.json").read_text())["metrics"]["models"]["after"]
     )
+
+
+def test_what_a_tokenizer_hides_is_said(world, capsys):
+    tokenizer = AutoTokenizer.from_pretrained("untied")
+    tokenizer.backend_tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.save_pretrained("untied")
+    capitals = sum(character.isupper() for text in HELD_OUT for character in text)
+    assert compare(*TEXTS, "--json") == 0
+    models = json.loads(capsys.readouterr().out)["metrics"]["models"]
+    assert [models[name]["target"]["charged_bytes"] for name in ("before", "after")] == [0, capitals]
+    page = Path("out/report.html").read_text(encoding="utf-8")
+    assert f"after: its tokenizer hides {capitals} of the" in page and "before: its tokenizer" not in page
+    assert main(["eval", "bpb", "--model", "untied", "--text", "held.txt", "--device", "cpu"]) == 0
+    said = capsys.readouterr().out
+    assert f"{capitals} bytes that the tokenizer normalises away are charged 8 bits each; without any" in said
+    Path("one.txt").write_text(HELD_OUT[1], encoding="utf-8")
+    assert main(["eval", "bpb", "--model", "model", "--text", "one.txt", "--device", "cpu"]) == 0
+    assert "interval" not in capsys.readouterr().out, "of one document there is none"
 
 
 KILL = """

@@ -35,13 +35,15 @@ class TextScore:
         bits: float64 `[documents]`.
         bytes: int64 `[documents]`.
         tokens: Tokens of the model's own tokenizer.
-        unknown_tokens: Those that its tokenizer does not know, whose bytes are charged 8 bits.
+        unknown_tokens: Those that its tokenizer does not know.
+        charged_bytes: Bytes that its tokenizer hides, unknown or normalised away, which are charged 8 bits each.
     """
 
     bits: NDArray[np.float64]
     bytes: NDArray[np.int64]
     tokens: int
     unknown_tokens: int
+    charged_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +146,7 @@ def _measure_loaded(
                 "bytes": found.document_bytes.tolist(),
                 "tokens": found.tokens,
                 "unknown_tokens": found.unknown_tokens,
+                "charged_bytes": found.unknown_bytes + found.altered_bytes,
             }
             write_json(out / f"{side}.json", score)
     if inputs.asked and not (out / ANSWERS).exists():
@@ -234,4 +237,6 @@ def _read_score(file: Path) -> TextScore:
         np.array(found["bytes"], dtype=np.int64),
         int(found["tokens"]),
         int(found["unknown_tokens"]),
+        # Not in what an older version left.
+        int(found.get("charged_bytes", 0)),
     )

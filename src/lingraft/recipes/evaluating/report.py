@@ -86,6 +86,7 @@ def _side_by_side(metrics: Mapping[str, Any]) -> list[Block]:
     blocks += [
         Paragraph(f"{name} has become worse: {line}", warning=True) for name, line in _losses(metrics).items()
     ]
+    blocks += [Paragraph(line, warning=True) for line in _charges(models)]
     for unit in (BITS, SHARE):
         some = [measure for measure in measures if measure.unit == unit]
         if some:
@@ -108,6 +109,17 @@ def _losses(metrics: Mapping[str, Any]) -> dict[str, str]:
                 f"{change['value']:+.3f} bits per byte ({change['low']:+.3f} to {change['high']:+.3f})."
             )
     return losses
+
+
+def _charges(models: Mapping[str, Any]) -> list[str]:
+    """Say of which models the scores are not the models' alone."""
+    return [
+        f"{name}: its tokenizer hides {found[side]['charged_bytes']:,} of the {found[side]['bytes']:,} bytes of"
+        f" {said} (unknown, or normalised away), which are charged 8 bits each."
+        for name, found in models.items()
+        for side, said in (("target", "the language's text"), ("english", "the English text"))
+        if found.get(side, {}).get("charged_bytes")
+    ]
 
 
 def _picture(models: Mapping[str, Any], measures: Sequence[Measure], unit: str) -> Figure:

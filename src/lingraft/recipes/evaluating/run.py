@@ -164,6 +164,7 @@ def _text_metrics(score: TextScore, seed: int) -> dict[str, Any]:
         "documents": len(score.bytes),
         "tokens_per_byte": score.tokens / size,
         "unknown_tokens": score.unknown_tokens,
+        "charged_bytes": score.charged_bytes,
     }
 
 
