@@ -10,6 +10,7 @@ from typer.core import TyperGroup
 from typer.main import get_command, get_group
 
 from lingraft import __version__
+from lingraft.cli.home import with_home
 from lingraft.cli.output import USER_ERROR, print_error, quiet_libraries, report_exception
 from lingraft.errors import LingraftError
 
@@ -132,7 +133,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command: Any = get_command(app)
     try:
         status = command.main(
-            args=list(sys.argv[1:] if arguments is None else arguments),
+            args=[with_home(one) for one in (sys.argv[1:] if arguments is None else arguments)],
             prog_name="lingraft",
             standalone_mode=False,
         )
