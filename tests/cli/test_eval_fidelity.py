@@ -278,6 +278,18 @@ def test_one_line_for_bad_input(world, quick, capsys, rows, arguments, words):
     assert not Path("out").exists()
 
 
+def test_accepted_codes_may_be_capitals(world, quick, monkeypatch):
+    """Quick finds Swahili here, which is not what was asked for."""
+    monkeypatch.setattr(
+        "lingraft.recipes.evaluating.kept_answers.answer_batches",
+        lambda *given, **_: iter([dict.fromkeys(range(len(given[2])), SWAHILI[:-1])]),
+    )
+    assert fidelity("--accept", "EN", "--accept", "SW", language="ru") == 0
+    rate = json.loads(Path("out/result.json").read_text(encoding="utf-8"))["metrics"]["line_pass_rate"]
+    assert rate["value"] == 1
+    assert fidelity("--accept", "EN", "--among", "EN", language="ru", out="among") == 0
+
+
 def test_english_asked_of_english(world, quick, capsys):
     assert fidelity("--answer-in-english", language="en") == 2
     assert "--answer-in-english with --language en" in one_line(capsys)
@@ -297,6 +309,8 @@ def test_a_missing_file_and_a_directory_of_something_else(world, quick, capsys):
         ({"language": "xx"}, ["--language xx", "sw", "ISO 639-1"]),
         ({"language": "swahili"}, ["--language swahili", "yo"]),
         ({"more": ["--among", "qq"]}, ["--among qq"]),
+        ({"more": ["--accept", "norsk"]}, ["--accept norsk", "nn", "ISO 639-1"]),
+        ({"more": ["--accept", "nn", "--among", "en"]}, ["--accept nn", "one of en, sw", "--among"]),
     ],
 )
 def test_an_unknown_language(world, capsys, arguments, words):

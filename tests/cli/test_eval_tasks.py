@@ -210,6 +210,74 @@ def test_bad_options(world, capsys, more, words):
     assert not Path("out").exists()
 
 
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ({"question": "Zer?"}, ["document 4 of choice ({'question': 'Zer?'", "the options None"]),
+        ({"question": "Zer?", "options": [], "gold": 0}, ["document 4", "the options []"]),
+        ({"question": "Zer?", "options": ["a", None], "gold": 0}, ["document 4", "the options ['a', None]"]),
+        (
+            {"question": "Zer?", "options": ["a", "b"], "gold": 7},
+            ["document 4", "the right answer 7, none of the 2"],
+        ),
+        ({"question": "Zer?", "options": ["a", "b"], "gold": -1}, ["document 4", "the right answer -1"]),
+        ({"question": "Zer?", "options": ["a", "b"], "gold": None}, ["document 4", "the right answer None"]),
+    ],
+)
+def test_a_bad_row_of_ones_own_is_named_before_the_model_is_loaded(world, capsys, monkeypatch, row, words):
+    with Path("data.jsonl").open("a", encoding="utf-8") as stream:
+        stream.write(json.dumps(row) + "\n")
+    module = importlib.import_module("lingraft.recipes.evaluating.measuring_tasks")
+    monkeypatch.setattr(module, "load_model", None)
+    assert main(arguments("tasks/choice.yaml")) == 2
+    line = one_line(capsys)
+    assert all(word in line for word in ["--tasks tasks/choice.yaml: ", *words]), line
+    assert not Path("out").exists()
+
+
+def test_only_rows_that_are_used_are_looked_at(world, capsys):
+    with Path("data.jsonl").open("a", encoding="utf-8") as stream:
+        stream.write('{"question": "Zer?", "options": null, "gold": 0}\n')
+    assert main(arguments("tasks/choice.yaml", more=["--limit", "3"])) == 0
+    free = FREE.replace("task: free", "task: scored").replace("generate_until", "loglikelihood")
+    Path("tasks/scored.yaml").write_text(
+        free.replace("exact_match", "acc").replace('"{{options[gold]}}"', "options"), encoding="utf-8"
+    )
+    capsys.readouterr()
+    assert main(arguments("tasks/scored.yaml", out="scored")) == 2
+    assert "document 1 of scored" in (line := one_line(capsys)) and "in the place of a text" in line
+
+
+def test_two_files_that_name_one_task(world, capsys):
+    Path("same.yaml").write_text(CHOICE.replace("data.jsonl", "other.jsonl"), encoding="utf-8")
+    Path("other.jsonl").write_text(json.dumps(DOCUMENTS[1]) + "\n", encoding="utf-8")
+    for second in ("same.yaml", "tasks/choice.yaml"):
+        assert main(arguments("tasks/choice.yaml", second)) == 2
+        line = one_line(capsys)
+        assert f"--tasks tasks/choice.yaml and --tasks {second}, which both give choice" in line
+        assert "rename its `task:`" in line and not Path("out").exists()
+
+
+def test_what_changed_the_numbers_is_said(world, capsys):
+    """Requests that were cut, summed over the tasks, and a task that takes no examples."""
+    rows = [{"question": word * 400, "options": ["a", "b"], "gold": 0} for word in ("luze ", "hitz ")]
+    Path("data.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    Path("zero.yaml").write_text(
+        CHOICE.replace("task: choice", "task: zero\nnum_fewshot: 0"), encoding="utf-8"
+    )
+    assert main(arguments("zero.yaml", "tasks/choice.yaml", more=["--shots", "1"])) == 0
+    said = capsys.readouterr().out
+    assert "note: no examples in front of zero, whatever --shots says" in said
+    assert "lost their beginning: 8." in said
+    result = json.loads(Path("out/result.json").read_text(encoding="utf-8"))
+    assert result["counts"]["on the way"] == {"truncated": 8}
+    assert result["metrics"]["shots"] == 1 and result["metrics"]["shots_used"] == {"zero": 0, "choice": 1}
+    assert "lost their beginning: 8." in Path("out/report.html").read_text(encoding="utf-8")
+    Path("data.jsonl").write_text(json.dumps(DOCUMENTS[0]) + "\n", encoding="utf-8")
+    assert main(arguments("tasks/choice.yaml", out="short")) == 0
+    assert "note:" not in capsys.readouterr().out
+
+
 def test_no_chat_template_and_no_lm_eval(world, capsys, monkeypatch):
     Path("model/chat_template.jinja").unlink(missing_ok=True)
     tiny_world.edit_json(Path("model/tokenizer_config.json"), chat_template=None)

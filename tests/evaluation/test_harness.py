@@ -16,6 +16,7 @@ from lingraft.errors import ConfigError, MissingExtraError
 from lingraft.evaluation.harness import evaluate_tasks, harness_lm, read_contexts, run_harness
 from lingraft.evaluation.harness_calls import ModelCall
 from lingraft.models.loading import LoadedModel
+from lingraft.tokenizers.open_ended import open_ended
 
 pytest.importorskip("lm_eval", reason='lm-eval is not installed: pip install "lingraft[eval]"')
 
@@ -111,8 +112,10 @@ def test_numbers_are_lm_evals_own(
     """Two tokenizers, one of which puts tokens in front and behind; long texts are cut the same."""
     for tokenizer in (loaded.tokenizer, unigram_tokenizer):
         both = LoadedModel(loaded.model, tokenizer, "tiny", "0")
+        # lm-eval would take the </s> that closes a text for a part of the context.
+        given = LoadedModel(loaded.model, open_ended(tokenizer), "tiny", "0")
         options: dict[str, Any] = {"batch_size": batch_size, "add_bos_token": add_bos_token}
-        ours, theirs = harness_lm(both, **options), plain(both, **options)
+        ours, theirs = harness_lm(both, **options), plain(given, **options)
         found, wanted = (lm.loglikelihood(requests(PAIRS)) for lm in (ours, theirs))
         assert [value for value, _ in found] == pytest.approx([value for value, _ in wanted], abs=1e-4)
         assert [greedy for _, greedy in found] == [greedy for _, greedy in wanted]
@@ -270,6 +273,55 @@ def test_what_is_refused(
     monkeypatch.setitem(sys.modules, "lm_eval.models.huggingface", None)
     with pytest.raises(MissingExtraError, match=r'pip install "lingraft\[eval\]"'):
         harness_lm(loaded)
+
+
+def test_a_bad_document_is_the_tasks_fault_and_a_bad_call_is_not(
+    loaded: LoadedModel, tasks: Path, offline: None
+) -> None:
+    with (tasks / "data.jsonl").open("a", encoding="utf-8") as stream:
+        stream.write('{"question": "Nola?", "options": null, "gold": 0}\n')
+    path = str(tasks / "choice.yaml")
+    with pytest.raises(ConfigError, match=r"--tasks .*choice\.yaml: TypeError: 'NoneType'"):
+        run_harness(harness_lm(loaded), [path])
+    with pytest.raises(ConfigError, match=r"--tasks .*choice\.yaml: TypeError: 'NoneType'"):
+        read_contexts(harness_lm(loaded), path)
+
+    @contextmanager
+    def around(_: ModelCall) -> Iterator[None]:
+        raise RuntimeError("a hook's own")
+        yield
+
+    with pytest.raises(RuntimeError, match="a hook's own"):
+        run_harness(harness_lm(loaded, around=around), [path], limit=5)
+
+
+def test_one_name_for_two_tasks_is_refused(loaded: LoadedModel, tasks: Path, offline: None) -> None:
+    """The second would take the first one's place in the results."""
+    lm = harness_lm(loaded)
+    with pytest.raises(ConfigError, match=r"--tasks choice and --tasks choice, which both give choice;"):
+        run_harness(lm, ["choice", "choice"], include_path=tasks)
+    with pytest.raises(ConfigError, match=r"--tasks mine and --tasks choice, which both give choice;"):
+        run_harness(lm, ["mine", "choice"], include_path=tasks)
+    (tasks / "other").mkdir()
+    other = (tasks / "choice.yaml").rename(tasks / "other" / "again.yaml")
+    (tasks / "choice.yaml").write_text(other.read_text())
+    names = [str(tasks / "choice.yaml"), str(other)]
+    with pytest.raises(ConfigError, match=r"choice\.yaml and --tasks .*again\.yaml, which both give choice;"):
+        run_harness(lm, names)
+
+
+def test_how_many_examples_each_task_took(loaded: LoadedModel, tasks: Path, offline: None) -> None:
+    for name, more in (("zero", "num_fewshot: 0"), ("whole", "output_type: loglikelihood_rolling")):
+        rows = f"include: choice.yaml\ntask: {name}\n{more}\n"
+        if name == "whole":
+            rows += (
+                'doc_to_choice: null\ndoc_to_target: "{{question}}"\nmetric_list: [{metric: bits_per_byte}]\n'
+            )
+        (tasks / f"{name}.yaml").write_text(rows)
+    names = [str(tasks / f"{name}.yaml") for name in ("choice", "zero", "whole")]
+    lm = harness_lm(loaded)
+    assert evaluate_tasks(lm, names, num_fewshot=2, limit=2).shots == {"choice": 2, "zero": 0, "whole": 0}
+    assert set(evaluate_tasks(lm, names, limit=2).shots.values()) == {0}
 
 
 def test_an_unknown_task_is_named(loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:

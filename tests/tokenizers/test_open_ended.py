@@ -14,6 +14,7 @@ from lingraft.tokenizers.open_ended import open_ended, prompt_ids
 
 
 def closing(tokenizer: Any, *, before: bool = True) -> Any:
+    tokenizer = copy.deepcopy(tokenizer)
     bos, eos = tokenizer.bos_token, tokenizer.eos_token
     single = f"{bos} $A {eos}" if before else f"$A {eos}"
     roles = [(token, tokenizer.convert_tokens_to_ids(token)) for token in (bos, eos)]

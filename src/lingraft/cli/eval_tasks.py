@@ -36,7 +36,8 @@ def tasks(
     include: Annotated[Path | None, typer.Option(help="Directory of task files of one's own.")] = None,
     limit: Annotated[int | None, typer.Option(help="Only the first so many documents of a task.")] = None,
     shots: Annotated[
-        int | None, typer.Option(help="Examples in front of each document (default: what the task says).")
+        int | None,
+        typer.Option(help="Examples in front, except where a task says 0 (default: what the task says)."),
     ] = None,
     chat_template: Annotated[
         bool, typer.Option("--chat-template", help="Put contexts into the tokenizer's chat template.")
@@ -51,7 +52,7 @@ def tasks(
 ) -> None:
     """Metrics of tasks, by lm-eval, on a model from anywhere."""
     with prints_to_stderr():
-        from lingraft.recipes.evaluating.measuring_tasks import run_tasks, task_rows
+        from lingraft.recipes.evaluating.measuring_tasks import run_tasks, task_notes, task_rows
         from lingraft.recipes.evaluating.task_inputs import TaskOptions
         from lingraft.reports.page import format_cell
 
@@ -73,6 +74,7 @@ def tasks(
             accept_terms=accept_terms,
         )
         rows = [f"{task} {name}: {format_cell(value, 4)}" for task, name, value in task_rows(result.metrics)]
+        rows += [f"note: {note}" for note in task_notes(result)]
     print_result(
         {**result.as_json(), "out": str(out)}, [*rows, f"report: {out / 'report.html'}"], as_json=json
     )

@@ -1,12 +1,13 @@
 """lm-eval on a loaded model (extra `eval`)."""
 
 import copy
+import traceback
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lingraft.errors import ConfigError
+from lingraft.errors import ConfigError, LingraftError
 from lingraft.evaluation.harness_calls import Around, Before, SurroundedCalls
 from lingraft.evaluation.harness_results import HarnessResult, read_result
 from lingraft.evaluation.harness_tasks import (
@@ -19,6 +20,7 @@ from lingraft.evaluation.harness_tasks import (
     unusable_tasks,
 )
 from lingraft.models.loading import LoadedModel
+from lingraft.tokenizers.open_ended import open_ended
 
 __all__ = ["Task", "evaluate_tasks", "harness_lm", "read_contexts", "run_harness"]
 
@@ -57,7 +59,8 @@ def harness_lm(
         ConfigError: The tokenizer has no eos token, or the batch size is below one.
     """
     base = harness_library("lm_eval.models.huggingface").HFLM
-    tokenizer = loaded.tokenizer
+    # lm-eval takes what closes a context for a part of it: it would score after </s>, and generate after it.
+    tokenizer = open_ended(loaded.tokenizer)
     if getattr(tokenizer, "eos_token_id", None) is None:
         raise ConfigError(
             "a tokenizer without an eos token", "one with it, as lm-eval needs", "set its eos_token"
@@ -117,7 +120,6 @@ def evaluate_tasks(
         MissingExtraError: lm-eval is missing.
         ConfigError: A task is unknown or cannot be loaded or filled in.
     """
-    templates = harness_library("jinja2").TemplateError
     evaluate = harness_library("lm_eval.evaluator").evaluate
     with quiet(lm.progress):
         loaded = load_tasks(tasks, include_path, num_fewshot, generation, seed)
@@ -131,9 +133,18 @@ def evaluate_tasks(
                 apply_chat_template=chat_template,
                 fewshot_as_multiturn=chat_template,
             )
-        except templates as error:
+        # Jinja's errors, and whatever lm-eval or the task's own Python raises at a document.
+        except Exception as error:
+            if isinstance(error, LingraftError) or _from_the_model(error):
+                raise
             raise unusable_tasks(tasks, error) from error
     return read_result(found, lm.counts)
+
+
+def _from_the_model(error: Exception) -> bool:
+    """Whether a call of the model raised it, which is not the task's fault."""
+    frames = traceback.walk_tb(error.__traceback__)
+    return any(frame.f_globals.get("__name__") == SurroundedCalls.__module__ for frame, _ in frames)
 
 
 def run_harness(
@@ -200,7 +211,6 @@ def read_contexts(
         MissingExtraError: lm-eval is missing.
         ConfigError: The task is unknown or cannot be loaded or filled in, or is a group.
     """
-    templates = harness_library("jinja2").TemplateError
     with quiet(lm.progress):
         found = list(load_tasks([task], include_path, num_fewshot, None, seed)["tasks"].values())
         if len(found) != 1:
@@ -217,6 +227,6 @@ def read_contexts(
                 chat_template=lm.apply_chat_template if chat_template else None,
                 tokenizer_name=lm.tokenizer_name if chat_template else "",
             )
-        except templates as error:
+        except Exception as error:
             raise unusable_tasks([task], error) from error
     return {(int(one.doc_id), int(one.idx)): str(one.args[0]) for one in found[0].instances}

@@ -13,12 +13,14 @@ class HarnessResult:
         metrics: Task or group to metric to value; a metric's name is lm-eval's, `acc`, with `_stderr` for its standard
             error and `,filter` where a filter other than `none` made it.
         documents: Task to the number of documents.
+        shots: Task to the number of examples in front of each document.
         samples: Task to its documents, each with `doc_id`, `arguments`, `responses` and a value for every metric.
         counts: What happened on the way, as `truncated` requests.
     """
 
     metrics: dict[str, dict[str, float]]
     documents: dict[str, int]
+    shots: dict[str, int]
     samples: dict[str, list[dict[str, Any]]]
     counts: dict[str, int]
 
@@ -36,6 +38,7 @@ def read_result(found: Mapping[str, Any], counts: Mapping[str, int]) -> HarnessR
     return HarnessResult(
         metrics={task: _metrics(values) for task, values in found["results"].items()},
         documents={task: int(count["effective"]) for task, count in found["n-samples"].items()},
+        shots={task: int(found["n-shot"][task]) for task in found["n-samples"]},
         samples={task: [_sample(one) for one in rows] for task, rows in found["samples"].items()},
         counts={name: count for name, count in sorted(counts.items()) if count},
     )

@@ -49,7 +49,7 @@ class FidelityOptions:
         limit: Only the first so many prompts.
         answer_in_english: Ask every prompt a second time with a request for English.
         english_request: That request.
-        accept: More codes that count as the language.
+        accept: More codes that count as the language, of languages that a line may be in.
         among: Languages that a line may be in besides; all of lingua's if empty.
         allow: File of words that are never foreign.
         english_words: File of English words, for the paper's word rule.
@@ -105,6 +105,7 @@ def run_fidelity(
         return read_result(out)
     among = {*options.among, *(["en"] if options.among and options.answer_in_english else [])}
     identifier = find_identifier(language, among)
+    _check_accepted(options.accept, identifier)
     template = read_template(options.template)
     started = time.monotonic()
     loaded = load_model(
@@ -162,6 +163,19 @@ def _check(options: FidelityOptions, language: str) -> None:
     read_words(options.english_words, "--english-words")
 
 
+def _check_accepted(accept: tuple[str, ...], identifier: LanguageIdentifier) -> None:
+    """Refuse a code that no line could ever be found to be in."""
+    # An identifier of another kind need not say what it knows.
+    known = getattr(identifier, "languages", None)
+    for code in accept:
+        if known is not None and code.lower() not in known:
+            raise ConfigError(
+                f"--accept {code}",
+                f"one of {', '.join(sorted(known))}",
+                "give the ISO 639-1 code of a language that a line may be in (see --among)",
+            )
+
+
 def _command(options: FidelityOptions) -> dict[str, Any]:
     """What a run is known again by."""
     given = {**asdict(options), "prompts": str(options.prompts)}
@@ -189,7 +203,7 @@ def _measure(
             identifier,
             prompts=prompts.texts,
             allowed=read_words(options.allow, "--allow") or (),
-            accepted=options.accept if code == language else (),
+            accepted=[one.lower() for one in options.accept] if code == language else (),
             english_words=None if english is None else frozenset(english),
         )
 

@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -86,12 +87,13 @@ def _result(
             "intervals": _joined(parts, "intervals"),
             "limit": options.limit,
             "shots": options.shots,
+            "shots_used": _joined(parts, "shots"),
             "chat_template": options.chat_template,
             "seconds": seconds,
         },
         counts={
             "documents": _joined(parts, "documents"),
-            "on the way": {name: count for part in parts for name, count in part["counts"].items()},
+            "on the way": dict(sum((Counter(part["counts"]) for part in parts), Counter())),
         },
         inputs=(
             InputRevision(role="model", reference=loaded.reference, revision=loaded.revision),
@@ -135,6 +137,32 @@ def task_rows(metrics: Mapping[str, Any]) -> list[tuple[str, str, Estimate]]:
     return rows
 
 
+def task_notes(result: RunResult) -> list[str]:
+    """Say what changed the numbers without being asked for.
+
+    Args:
+        result: Of `run_tasks`.
+
+    Returns:
+        A sentence each: tasks that took other examples than were asked for, and requests that were too long.
+    """
+    notes = []
+    shots, used = result.metrics["shots"], result.metrics.get("shots_used", {})
+    others = sorted(task for task, number in used.items() if shots is not None and number != shots)
+    if others:
+        shown = ", ".join(others[:SHOWN]) + (f" and {len(others) - SHOWN} more" if others[SHOWN:] else "")
+        notes.append(
+            f"no examples in front of {shown}, whatever --shots says: a task that says num_fewshot: 0 keeps it, and"
+            " whole texts have nothing in front."
+        )
+    truncated = result.counts["on the way"].get("truncated", 0)
+    if truncated:
+        notes.append(
+            f"requests that did not fit into the model's context and lost their beginning: {truncated:,}."
+        )
+    return notes
+
+
 def _samples_file(number: int) -> str:
     return f"{PARTS}/{number:04d}.jsonl"
 
@@ -159,6 +187,7 @@ def _part(lm: Any, options: TaskOptions, number: int, out: Path) -> dict[str, An
             {
                 "metrics": found.metrics,
                 "documents": found.documents,
+                "shots": found.shots,
                 "counts": found.counts,
                 "intervals": _intervals(found),
                 "shown": {task: _shown(rows[:SHOWN]) for task, rows in found.samples.items()},
@@ -203,7 +232,8 @@ def _shown(rows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
 
 
 def _joined(parts: Sequence[Mapping[str, Any]], name: str) -> dict[str, Any]:
-    return {task: values for part in parts for task, values in part[name].items()}
+    # What a killed run of an older version left may lack one.
+    return {task: values for part in parts for task, values in part.get(name, {}).items()}
 
 
 def _report(out: Path, parts: Sequence[Mapping[str, Any]], result: RunResult) -> None:
@@ -220,6 +250,7 @@ def _report(out: Path, parts: Sequence[Mapping[str, Any]], result: RunResult) ->
                 Paragraph(
                     "Likelihoods are of lm-eval's own tokens. Small samples tell little: see the intervals."
                 ),
+                *map(Paragraph, task_notes(result)),
             ],
         )
     ]

@@ -26,7 +26,7 @@ class TaskOptions:
         tasks: Names of tasks or groups, or YAML files.
         include: A directory of tasks of one's own, or None.
         limit: Documents of each task; None for all.
-        shots: Examples in front; None for what each task says.
+        shots: Examples in front, except where a task says 0; None for what each task says.
         chat_template: Put contexts into the tokenizer's chat template.
         batch_size: Rows of a call.
         seed: Of the choice of examples.
@@ -51,7 +51,8 @@ def check_options(options: TaskOptions) -> None:
         options: What to measure.
 
     Raises:
-        ConfigError: A number is too small, a path is missing, or a task cannot be loaded or filled in.
+        ConfigError: A number is too small, a path is missing, two tasks have the same name, or one cannot be loaded
+            or filled in.
         MissingExtraError: lm-eval is not installed.
     """
     for name, least in (("limit", 1), ("shots", 0), ("batch_size", 1)):
@@ -65,13 +66,7 @@ def check_options(options: TaskOptions) -> None:
     for task in options.tasks:
         if is_task_file(task) and not Path(task).is_file():
             raise ConfigError(f"--tasks {task}: there is no such file", "a task file", "check the path")
-    try:
-        check_tasks(options.tasks, include_path=options.include, num_fewshot=options.shots)
-    except ConfigError:
-        # Together is faster; alone each error names its own task.
-        for task in options.tasks if len(options.tasks) > 1 else ():
-            check_tasks([task], include_path=options.include, num_fewshot=options.shots)
-        raise
+    check_tasks(options.tasks, include_path=options.include, num_fewshot=options.shots, limit=options.limit)
 
 
 def task_command(options: TaskOptions) -> dict[str, Any]:
