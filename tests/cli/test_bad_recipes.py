@@ -135,6 +135,15 @@ def test_every_fault_is_told_in_the_order_of_the_file(documented):
     assert set(numbers) == {1, 2, 3, 5, 6, 9, 10, 11, 12, 13, 14, 16, 19}
 
 
+@pytest.mark.parametrize("name", [name for name in CASES if name.startswith("run-out-")])
+def test_a_dry_run_refuses_the_directories_that_a_run_refuses(name, world, documented, capsys):
+    CASES[name].spoil(world)
+    before = error_lines.listing(world)
+    assert main([*CASES[name].command.split(), "--dry-run"]) == 2
+    assert capsys.readouterr().err.splitlines() == documented[name][1]
+    assert error_lines.listing(world) == before
+
+
 def test_the_good_recipe_is_good(world, capsys):
     assert main(["recipes", "validate", "recipe.yaml"]) == 0
     assert capsys.readouterr().out.startswith("valid\n")

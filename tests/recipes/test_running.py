@@ -1,17 +1,20 @@
 """Stages are kept by what went into them; a killed run ends as an uninterrupted one."""
 
+import contextlib
 import hashlib
 import json
 import os
 import platform
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -20,7 +23,11 @@ from tiny_stages import KINDS
 from lingraft.errors import LingraftError
 from lingraft.recipes.checking import recipe as checking
 from lingraft.recipes.checking.loading import load_recipe
+from lingraft.recipes.running import placing
+from lingraft.recipes.running.planning import plan_stages
 from lingraft.recipes.running.run import RunOptions, run_recipe
+from lingraft.recipes.running.starting import started_from
+from lingraft.recipes.running.store import Store
 from lingraft.recipes.showing import showing_runs
 
 HERE = Path(__file__).parent
@@ -88,12 +95,15 @@ def run_and_kill(place: Path, moment: str, *more: str) -> None:
     assert done.returncode == -signal.SIGKILL, done.stderr.decode()
 
 
+WITH_TIMES = {"stage.json", "run.json", "report.html", ".lock", ".model.json"}
+
+
 def contents(out: Path) -> dict[str, str]:
     """What a run left, file by file, but for times."""
     found = {}
     for file in sorted(out.rglob("*")):
         name = file.relative_to(out).as_posix()
-        if not file.is_file() or file.name in {"stage.json", "run.json", "report.html", ".lock"}:
+        if not file.is_file() or file.name in WITH_TIMES:
             continue
         data = file.read_bytes()
         if file.name == "result.json":
@@ -145,6 +155,29 @@ def test_from_runs_a_stage_and_all_after_it_again(place: Path) -> None:
         "and begins again once it is through"
     )
     assert "expected a stage of the recipe: select, pretrain" in run(place, start_from="nobody")[1]
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "changes", "coming"),
+    [
+        ("other", "pretrain", (), {"pretrain", "other", "tuned", "evaluate"}),
+        ("pretrain", "other", (), {"other", "tuned", "evaluate"}),
+        # `other` has its key, and was run anew before the interruption.
+        ("pretrain", "pretrain", ("pretrain.steps=5",), {"pretrain", "tuned", "evaluate"}),
+    ],
+    ids=["an earlier one", "a later one", "other settings"],
+)
+def test_from_counts_after_another_from_was_interrupted(
+    place: Path, first: str, then: str, changes: tuple[str, ...], coming: set[str]
+) -> None:
+    run(place, "pretrain.steps=5")
+    run(place)
+    run_and_kill(place, "tuned:1", f"--from={first}")
+    store = Store(place / "run")
+    with contextlib.chdir(place):
+        planned = started_from(plan_stages(load_recipe("recipe.yaml", changes), store), store, then)
+    assert {stage.stage.name for stage in planned if not stage.done} == coming, "as a dry run says it"
+    assert run(place, *changes, start_from=then)[0].keys() == coming
 
 
 def test_from_begins_a_half_finished_stage_anew(place: Path) -> None:
@@ -245,3 +278,123 @@ def test_an_error_of_a_stage_is_one_line_and_the_stages_before_are_kept(place: P
     assert told.startswith("method fail; expected another")
     assert "evaluate" not in ran
     assert run(place)[0].keys() == {"tuned", "evaluate"}
+
+
+def model_files(place: Path, out: str = "run") -> dict[str, str]:
+    """What `model` holds, but for the card."""
+    found = contents(place / out)
+    return {name: held for name, held in found.items() if name.startswith("model/") and "README" not in name}
+
+
+def kept_model(place: Path, stage: str) -> Path:
+    return next((place / "run" / "stages").glob(f"{stage}-*")) / "model"
+
+
+@pytest.mark.parametrize(
+    ("models", "placed"),
+    [
+        ("{after: stage:pretrain, before: recipe:model}", "pretrain"),
+        ("{other: stage:other, path: ./start}", "other"),
+        ("{before: recipe:model}", "tuned"),
+    ],
+)
+def test_the_model_is_the_last_measured_one_that_a_stage_made(place: Path, models: str, placed: str) -> None:
+    run(place, f"evaluate.models={models}")
+    steps = (place / "run" / "model" / "steps.txt").read_text(encoding="utf-8")
+    assert steps == (kept_model(place, placed) / "steps.txt").read_text(encoding="utf-8")
+
+
+def test_a_recipe_that_makes_no_model_takes_the_last_one_away(place: Path) -> None:
+    run(place)
+    without = RECIPE.partition("stages:")[0] + "stages:\n  evaluate: {models: {before: recipe:model}}\n"
+    (place / "recipe.yaml").write_text(without, encoding="utf-8")
+    (place / "run" / "model" / "notes.txt").write_text("mine", encoding="utf-8")
+    assert not run(place)[1]
+    assert [file.name for file in (place / "run" / "model").iterdir()] == ["notes.txt"]
+    (place / "run" / "model" / "notes.txt").unlink()
+    (place / "recipe.yaml").write_text(RECIPE, encoding="utf-8")
+    run(place)
+    (place / "recipe.yaml").write_text(without, encoding="utf-8")
+    run(place)
+    assert not (place / "run" / "model").exists()
+
+
+def test_editing_the_model_leaves_the_stage_as_it_was(place: Path) -> None:
+    run(place)
+    model, kept = place / "run" / "model", kept_model(place, "tuned")
+    before = (kept / "config.json").read_bytes()
+    with (model / "config.json").open("r+", encoding="utf-8") as file:
+        file.write('{"of": "mine"')
+    assert (kept / "config.json").read_bytes() == before
+    assert (model / "model.safetensors").samefile(kept / "model.safetensors"), "weights are there once"
+    assert "README.md" not in {file.name for file in kept.iterdir()}
+
+
+def test_what_somebody_changed_or_added_in_model_stays_while_it_is_the_same(place: Path) -> None:
+    run(place, "tuned.method=old")
+    model = place / "run" / "model"
+    ours = {"model.gguf": "large", "README.md": "my own card", "config.json": '{"of": "mine"}'}
+    for name, text in ours.items():
+        (model / name).write_text(text, encoding="utf-8")
+    assert run(place, "tuned.method=old")[0] == {}
+    assert {name: (model / name).read_text(encoding="utf-8") for name in ours} == ours
+    run(place, "tuned.method=old", "title=Another")
+    assert "# Another" in (model / "README.md").read_text(encoding="utf-8"), "what the card tells changed"
+    assert (model / "config.json").read_text(encoding="utf-8") == ours["config.json"], "the model did not"
+    assert (model / "more" / "old.txt").exists()
+    run(place, "tuned.method=new")
+    assert "mine" not in (model / "config.json").read_text(encoding="utf-8"), "another model"
+    assert (model / "model.gguf").read_text(encoding="utf-8") == "large"
+    assert [file.name for file in (model / "more").iterdir()] == ["new.txt"]
+    shutil.rmtree(model)
+    run(place, "tuned.method=new")
+    assert (model / "README.md").exists() and (model / "model.safetensors").exists()
+
+
+def test_a_stage_that_was_run_anew_gives_its_new_model(place: Path) -> None:
+    run(place)
+    run(place, start_from="tuned")
+    weights = place / "run" / "model" / "model.safetensors"
+    assert weights.samefile(kept_model(place, "tuned") / "model.safetensors")
+
+
+def test_a_model_without_a_list_of_its_files_is_replaced(place: Path) -> None:
+    run(place)
+    run_directory = place / "run"
+    (run_directory / ".model.json").unlink()
+    (run_directory / "model" / "shard.safetensors").hardlink_to(
+        kept_model(place, "pretrain") / "model.safetensors"
+    )
+    (run_directory / "model" / "notes.txt").write_text("mine", encoding="utf-8")
+    run(place)
+    names = {file.name for file in (run_directory / "model").iterdir()}
+    assert names == {"README.md", "config.json", "model.safetensors", "notes.txt", "steps.txt"}
+
+
+@pytest.mark.parametrize("number", range(8))
+def test_interrupted_while_the_model_is_placed(
+    place: Path, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(place, "tuned.method=new", out="whole")
+    run(place, "tuned.method=old")
+    (place / "run" / "model" / "notes.txt").write_text("mine", encoding="utf-8")
+    calls = iter(range(100))
+
+    def interrupted(what: Any) -> Any:
+        def call(*arguments: Any) -> Any:
+            if next(calls) >= number:
+                raise KeyboardInterrupt
+            return what(*arguments)
+
+        return call
+
+    with monkeypatch.context() as patch:
+        for name in ("_remove", "_put", "write_model_card", "_write"):
+            patch.setattr(placing, name, interrupted(getattr(placing, name)))
+        with pytest.raises(KeyboardInterrupt):
+            run(place, "tuned.method=new")
+    assert not run(place, "tuned.method=new")[1]
+    # Raises where it is gone.
+    (place / "run" / "model" / "notes.txt").unlink()
+    assert model_files(place) == model_files(place, "whole")
+    assert "new" in (place / "run" / "model" / "README.md").read_text(encoding="utf-8")

@@ -67,7 +67,7 @@ def write(settings: WriteSettings, context: StageContext) -> RunResult:
 
 
 def train(settings: TrainSettings, context: StageContext) -> RunResult:
-    """Add a line a step, and continue where a killed start left off; `method: fail` is an error."""
+    """Add a line a step, and continue where a killed start left off; a method leaves a file, `fail` is an error."""
     _note(context)
     if settings.method == "fail":
         raise ConfigError("method fail", "another", "name another")
@@ -81,6 +81,9 @@ def train(settings: TrainSettings, context: StageContext) -> RunResult:
         time.sleep(float(os.environ.get("TINY_SLEEP", "0")))
         if os.environ.get("TINY_KILL") == f"{context.name}:{step}":
             os.kill(os.getpid(), signal.SIGKILL)
+    write_text(context.out / "model" / "model.safetensors", "\n".join(done))
+    if settings.method:
+        write_text(context.out / "model" / "more" / f"{settings.method}.txt", settings.method)
     write_text(context.out / "model" / "config.json", json.dumps({"from": Path(str(settings.model)).name}))
     return _result(context, {"steps": settings.steps}, {"model": "model"})
 

@@ -123,7 +123,8 @@ def check_recipe(document: Document, name: str, changes: Sequence[str] = ()) -> 
     if recipe is not None:
         read = [(name, settings, filled[name]) for name, _, settings, _ in stages]
         checking.faults += length_faults(read, recipe.model)
-        checking.faults += judging_faults(read, recipe.language)
+        if not any(fault.keys == ("language",) for fault in checking.faults):
+            checking.faults += judging_faults(read, recipe.language)
     if checking.faults or recipe is None:
         raise RecipeError(checking.told())
     checked = tuple(

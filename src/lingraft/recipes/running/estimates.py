@@ -101,11 +101,13 @@ def estimate_run(
 
     Raises:
         ConfigError: The recipe has no stage `start_from`.
-        OutputError: The disk of `out` has too little space.
+        OutputError: `out` holds something else or cannot be made, or its disk has too little space.
     """
     require_stage(checked, start_from)
     facts = model_facts(checked.recipe.model)
     store = Store(out if out is not None else Path("new run"))
+    if out is not None:
+        store.require_usable()
     planned = started_from(plan_stages(checked, store), store, start_from)
     name, speed = measured_speed(device or checked.recipe.device)
     sizes: dict[str, ModelFacts | None] = {}

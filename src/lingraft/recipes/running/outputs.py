@@ -1,25 +1,20 @@
 """What a run leaves beside its stages: the resolved recipe, the page, the model with its card; and its result."""
 
-import shutil
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import yaml
 
 from lingraft.files import write_text
 from lingraft.recipes.checking.recipe import CheckedRecipe
-from lingraft.recipes.checking.references import StageOutput
+from lingraft.recipes.running.placing import place_model
 from lingraft.recipes.running.planning import PlannedStage
 from lingraft.recipes.running.store import STAGES_DIRECTORY, Store
 from lingraft.recipes.showing.finished import RecipeRun, StageRun, write_run
-from lingraft.recipes.showing.model_card import write_model_card
 from lingraft.recipes.showing.recipe_report import write_recipe_report
 from lingraft.reports.result import RECIPE_FILE, RunResult, collect_provenance
 
 REPORT_FILE = "report.html"
-_OF_THE_VERB = (".*", "report.html", "result.json", "recipe.yaml", "*.parquet", "*.png", "README.md")
-"""What a verb leaves beside a checkpoint: of the stage, not of the model."""
 
 
 def gather_run(
@@ -129,43 +124,8 @@ def write_outputs(run: RecipeRun, checked: CheckedRecipe, store: Store) -> None:
     """
     write_text(store.out / RECIPE_FILE, run.recipe_text)
     write_run(run)
-    _place_model(run, checked, store)
+    place_model(run, checked, store)
     write_recipe_report(run, store.out)
-
-
-def _place_model(run: RecipeRun, checked: CheckedRecipe, store: Store) -> None:
-    """Put the model that the recipe is about into `model`: hard links, and a card of its own."""
-    made = {
-        stage.name: stage.directory / stage.result.files["model"]
-        for stage, step in zip(run.stages, checked.stages, strict=True)
-        if "model" in step.kind.outputs
-    }
-    place = store.out / "model"
-    if not made:
-        return
-    name = _measured_last(checked)
-    chosen = made[name] if name in made else list(made.values())[-1]
-    if place.exists():
-        shutil.rmtree(place)
-    shutil.copytree(chosen, place, copy_function=_link, ignore=shutil.ignore_patterns(*_OF_THE_VERB))
-    write_model_card(run, place)
-
-
-def _measured_last(checked: CheckedRecipe) -> str:
-    """Return the stage of the model that the last `evaluate` names last: the report's "after" (our choice)."""
-    for stage in reversed(checked.stages):
-        models = stage.filled.get("models")
-        if models:
-            output = StageOutput.parse(str(list(models.values())[-1]))
-            return output.stage if output is not None else ""
-    return ""
-
-
-def _link(old: str, new: str) -> None:
-    try:
-        Path(new).hardlink_to(old)
-    except OSError:  # another disk, or one without links
-        shutil.copy2(old, new)
 
 
 def run_metrics(run: RecipeRun) -> dict[str, Any]:

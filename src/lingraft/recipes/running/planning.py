@@ -22,6 +22,7 @@ from lingraft.recipes.checking.references import (
     without_way,
 )
 from lingraft.recipes.running.store import Store
+from lingraft.recipes.stages.named_files import named_files
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +47,9 @@ class PlannedStage:
 def plan_stages(checked: CheckedRecipe, store: Store) -> list[PlannedStage]:
     """Work out the keys of all stages, and which of them are kept.
 
-    A key covers the kind, the settings, the language, the seed, this version of Lingraft, what files hold, and the
-    keys of the stages that it reads: so a change runs again what depends on it, and nothing else. Hub ids,
-    data sets of the hub and assets count by name.
+    A key covers the kind, the settings, the language, the seed, this version of Lingraft, what the files hold that
+    references and other settings name, and the keys of the stages that it reads: so a change runs again what depends
+    on it, and nothing else. Hub ids, data sets of the hub and assets count by name.
 
     Args:
         checked: The recipe.
@@ -72,12 +73,23 @@ def plan_stages(checked: CheckedRecipe, store: Store) -> list[PlannedStage]:
             "language": checked.recipe.language,
             "seed": seed,
             "lingraft": __version__,
+            **_named_contents(stage),
         }
         key = sha256(json.dumps(described, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
         keys[stage.name] = key
         directory = store.find(stage.name, key)
         planned.append(PlannedStage(stage, key, directory, store.is_done(directory, key), seed))
     return planned
+
+
+def _named_contents(stage: CheckedStage) -> dict[str, dict[str, list[str]]]:
+    """Return what the files hold that settings name which are no references; nothing where none does."""
+    contents = {}
+    for field, names in named_files(stage.settings).items():
+        found = [_file_identity(name, "", name).get("content", "") for name in names]
+        if any(found):
+            contents[field] = found
+    return {"contents": contents} if contents else {}
 
 
 def _identity(text: str, keys: Mapping[str, str]) -> dict[str, str]:

@@ -1,7 +1,9 @@
 """`--from`: a stage and all after it are run again although they are kept; once, however often a run is killed."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from lingraft.errors import ConfigError
 from lingraft.files import write_json
@@ -10,7 +12,8 @@ from lingraft.recipes.running.planning import PlannedStage
 from lingraft.recipes.running.store import Store
 
 FROM_FILE = ".from.json"
-"""Remembers `--from` until the run is through, so that the same command continues instead of beginning again."""
+"""Remembers `--from`, and the keys of the stages that it deleted, until the run is through: so the same command
+continues instead of beginning again."""
 
 
 def require_stage(checked: CheckedRecipe, name: str | None) -> None:
@@ -39,10 +42,8 @@ def started_from(planned: Sequence[PlannedStage], store: Store, name: str | None
     Returns:
         The stages.
     """
-    if name is None or (store.out / FROM_FILE).exists():
-        return list(planned)
-    place = _place(planned, name)
-    return [*planned[:place], *(replace(stage, done=False) for stage in planned[place:])]
+    forgotten = {stage.directory for stage in _to_forget(planned, store, name)}
+    return [replace(stage, done=stage.done and stage.directory not in forgotten) for stage in planned]
 
 
 def forget_from(planned: Sequence[PlannedStage], store: Store, name: str | None) -> None:
@@ -53,12 +54,32 @@ def forget_from(planned: Sequence[PlannedStage], store: Store, name: str | None)
         store: Where they are kept.
         name: The first to run again; None for none.
     """
-    if name is None or (store.out / FROM_FILE).exists():
+    forgotten = _to_forget(planned, store, name)
+    if not forgotten:
         return
-    for stage in planned[_place(planned, name) :]:
+    for stage in forgotten:
         store.forget(stage.directory)
-    write_json(store.out / FROM_FILE, {"from": name})
+    keys = {*_begun(store, name), *(stage.key for stage in forgotten)}
+    write_json(store.out / FROM_FILE, {"from": name, "keys": sorted(keys)})
 
 
-def _place(planned: Sequence[PlannedStage], name: str) -> int:
-    return [stage.stage.name for stage in planned].index(name)
+def _to_forget(planned: Sequence[PlannedStage], store: Store, name: str | None) -> list[PlannedStage]:
+    """Return the stages from one on, but for those that the same `--from` deleted before the run was interrupted.
+
+    What an interrupted `--from` of another stage deleted is deleted: it is run anew too, whichever comes first.
+    """
+    if name is None:
+        return []
+    begun = _begun(store, name)
+    place = [stage.stage.name for stage in planned].index(name)
+    return [stage for stage in planned[place:] if stage.key not in begun]
+
+
+def _begun(store: Store, name: str | None) -> set[str]:
+    """Return the keys of the stages that an interrupted run of the same `--from` deleted."""
+    try:
+        kept: Any = json.loads((store.out / FROM_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return set()
+    same = isinstance(kept, dict) and kept.get("from") == name
+    return set(kept.get("keys", ())) if same else set()

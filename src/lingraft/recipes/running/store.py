@@ -1,15 +1,17 @@
 """Where a run keeps its stages: directories named by what went in, so that only what changed runs again."""
 
 import contextlib
+import errno
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from lingraft.errors import OutputError
-from lingraft.files import find_run, open_run_directory, write_json
+from lingraft.files import find_run, open_run_directory, output_error, write_json
 from lingraft.reports.result import RESULT_FILE, RunResult, read_result, write_result
 
 STAGES_DIRECTORY = "stages"
@@ -73,7 +75,7 @@ class Store:
             directory: The stage's directory.
 
         Returns:
-            Key, name, kind, settings, seconds and sizes; None where it is not finished.
+            Key, name, kind, settings, seconds, sizes, and when it was finished; None where it is not finished.
         """
         try:
             mark = json.loads((directory / DONE).read_text(encoding="utf-8"))
@@ -98,7 +100,7 @@ class Store:
             if not (directory / name).exists():
                 raise OutputError(f"no {directory / name}", "what the stage says it made", "run it again")
             sizes[name] = _size(directory / name)
-        write_json(directory / DONE, {**about, "sizes": sizes})
+        write_json(directory / DONE, {**about, "sizes": sizes, "finished": time.time_ns()})
 
     def result(self, directory: Path) -> RunResult:
         """Read a finished stage's result.
@@ -121,6 +123,21 @@ class Store:
         with contextlib.suppress(FileNotFoundError):
             (directory / DONE).unlink()
         shutil.rmtree(directory, ignore_errors=True)
+
+    def require_usable(self) -> None:
+        """Refuse a directory that a run would refuse; nothing is written, so that a dry run says it too.
+
+        What killed runs left half-written there is deleted, as by any start.
+
+        Raises:
+            OutputError: It holds something else than recipe runs, or cannot be made.
+        """
+        find_run(self.out, RUN_COMMAND)
+        place = next(place for place in (self.out, *self.out.absolute().parents) if place.exists())
+        if not place.is_dir():
+            raise output_error(self.out, OSError(errno.ENOTDIR, "not a directory"))
+        if not os.access(place, os.W_OK | os.X_OK):
+            raise output_error(self.out, OSError(errno.EACCES, "not writable"))
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:

@@ -34,6 +34,20 @@ class Reference:
     default: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class NamesFiles:
+    """Marks a field of settings, no `Reference`, whose value may name files: what they hold is in the stage's key.
+
+    `stages/named_files.py` has those of the usual shapes: `Annotated[str, behind("words")]`.
+
+    Attributes:
+        find: Returns what a value names: files, directories, glob patterns, data sets. What of it is not on this
+            machine counts by its name alone.
+    """
+
+    find: Callable[[Any], Sequence[str]]
+
+
 class SettingRefusedError(ValueError):
     """What a verb would say of a setting, for the fault of the recipe.
 

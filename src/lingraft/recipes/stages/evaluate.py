@@ -6,21 +6,37 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from lingraft.recipes.evaluating.options import AUTO
 from lingraft.recipes.evaluating.report import SAMPLES_FILE, evaluation_sections
 from lingraft.recipes.evaluating.summary import evaluation_lines
+from lingraft.recipes.evaluating.task_inputs import TaskOptions, is_task_file, task_command
 from lingraft.recipes.stages.adopting import adopt, opening, seed_of
-from lingraft.recipes.stages.contract import Reference, StageContext, StageKind, StageSettings, accepted_by
+from lingraft.recipes.stages.contract import (
+    NamesFiles,
+    Reference,
+    StageContext,
+    StageKind,
+    StageSettings,
+    accepted_by,
+)
+from lingraft.recipes.stages.named_files import itself
 from lingraft.reports.page import Section
 from lingraft.reports.result import RunResult
-from lingraft.tokenizers.chat import read_template
+from lingraft.tokenizers.chat import CHAT, PLAIN, read_template
 
 COMPARISON = "compare"
 """The run directory of the comparison."""
 
 
 def _check_template(name: str) -> None:
-    if name != "auto":
+    if name != AUTO:
         read_template(name)
+
+
+def _files_of_tasks(tasks: Sequence[str]) -> Sequence[str]:
+    """Return the YAML files among tasks, and the data and Python files that these name."""
+    there = tuple(task for task in tasks if is_task_file(task) and Path(task).is_file())
+    return sorted(task_command(TaskOptions(model="", tasks=there))["task_files"])
 
 
 class EvaluateSettings(StageSettings):
@@ -28,8 +44,9 @@ class EvaluateSettings(StageSettings):
 
     models: dict[str, Annotated[str, Reference("model")]] | None = Field(
         None,
-        description="Name to model: first the one that the others are compared with, last the one that it is all about,"
-        " which the run puts into `model`. Left out, `before` is the recipe's model and `after` the newest one.",
+        description="Name to model: first the one that the others are compared with, last the one that it is all about."
+        " The run puts the last of them that a stage made into `model`. Left out, `before` is the recipe's model and"
+        " `after` the newest one.",
     )
     held_out: Annotated[str | None, Reference("text", "held_out")] = Field(
         None, description="Text in the target language to score."
@@ -51,8 +68,8 @@ class EvaluateSettings(StageSettings):
     )
     samples: int = Field(8, ge=0, description="Answers of each kind that the report shows side by side.")
     max_new_tokens: int = Field(64, ge=1, description="Most tokens of an answer.")
-    template: Annotated[str, accepted_by(_check_template)] = Field(
-        "auto",
+    template: Annotated[str, accepted_by(_check_template), itself(AUTO, CHAT, PLAIN)] = Field(
+        AUTO,
         description="How a prompt is put: chat, plain, a Jinja file, or auto (chat where all models have a template).",
     )
     batch_size: int = Field(8, ge=1, description="Prompts or full windows at once.")
@@ -61,7 +78,7 @@ class EvaluateSettings(StageSettings):
     )
     word_limit: int | None = Field(None, ge=1, description="Only its first so many words.")
     word_draws: int | None = Field(None, ge=1, description="Only its first so many draws of examples.")
-    tasks: tuple[str, ...] = Field(
+    tasks: Annotated[tuple[str, ...], NamesFiles(_files_of_tasks)] = Field(
         (), description="Tasks of lm-eval, by name or as YAML files; they need `lingraft[eval]`."
     )
     task_limit: int | None = Field(None, ge=1, description="Only so many documents of each task.")

@@ -18,9 +18,10 @@ from lingraft.recipes.stages.contract import (
     StageSettings,
     accepted_by,
 )
+from lingraft.recipes.stages.named_files import itself
 from lingraft.reports.page import Section
 from lingraft.reports.result import RunResult, read_result
-from lingraft.tokenizers.chat import read_template
+from lingraft.tokenizers.chat import CHAT, PLAIN, read_template
 
 if TYPE_CHECKING:
     from lingraft.recipes.preference.training import PreferenceOptions
@@ -91,7 +92,7 @@ class PreferenceSettings(StageSettings):
     )
     lora_rank: int = Field(16, ge=1, description="Rank of `parameters: lora`.")
     lora_alpha: float = Field(32.0, gt=0, description="Scale of `parameters: lora`.")
-    template: Annotated[str, accepted_by(read_template)] = Field(
+    template: Annotated[str, accepted_by(read_template), itself(CHAT, PLAIN)] = Field(
         "chat",
         description="chat (the tokenizer's own template), plain (prompt, new line, answer) or a Jinja file.",
     )

@@ -17,6 +17,7 @@ from lingraft.recipes.preference.translation_endpoint import EndpointOptions
 from lingraft.recipes.preference.translation_engines import EngineOptions, split_engine
 from lingraft.recipes.stages.adopting import adopt, opening
 from lingraft.recipes.stages.contract import Reference, StageContext, StageKind, StageSettings, accepted_by
+from lingraft.recipes.stages.named_files import behind, itself
 from lingraft.reports.page import Section
 from lingraft.reports.result import RunResult
 
@@ -35,7 +36,7 @@ class TranslateSettings(StageSettings):
         description="English instruction data: Alpaca, OpenAssistant, ShareGPT, chat messages, or prompt and response"
         " (JSON or JSON lines, compressed or not).",
     )
-    engine: Annotated[str, accepted_by(split_engine)] = Field(
+    engine: Annotated[str, accepted_by(split_engine), behind("seq2seq", "ctranslate2", "parallel")] = Field(
         description="KIND:WHAT: apertium:eng-spa, seq2seq:MODEL, ctranslate2:DIR, endpoint:URL#MODEL (an"
         " OpenAI-compatible one) or parallel:FILE (your own translations)."
     )
@@ -80,7 +81,9 @@ class TranslateSettings(StageSettings):
         None, description="A model's own code of the target language, such as zho_Hant."
     )
     prefix: str = Field("", description="Put before each sentence, such as 'translate English to German: '.")
-    tokenizer: str | None = Field(None, description="Tokenizer of a model that has none beside it.")
+    tokenizer: Annotated[str | None, itself()] = Field(
+        None, description="Tokenizer of a model that has none beside it."
+    )
     api_key_variable: str = Field(
         "OPENAI_API_KEY",
         description="Environment variable with an endpoint's API key; the key is kept nowhere.",

@@ -16,6 +16,7 @@ from lingraft.recipes.stages.contract import (
     StageSettings,
     accepted_by,
 )
+from lingraft.recipes.stages.named_files import behind, source_file
 from lingraft.reports.page import Paragraph, Section, Table
 from lingraft.reports.result import RunResult
 
@@ -63,7 +64,7 @@ class VocabularySettings(StageSettings):
         (),
         description="Text in the target language: to make the tokenizer from, and to measure fertility on.",
     )
-    method: Annotated[str, accepted_by(_check_method)] = Field(
+    method: Annotated[str, accepted_by(_check_method), source_file()] = Field(
         "auto",
         description="How new rows are made: auto (the smallest error on held-out shared tokens, with the reason"
         " told), salt, salt-safe, focus, wechsel, clp, sava, omp, subword-mean, multivariate, lexicon, fused,"
@@ -80,7 +81,7 @@ class VocabularySettings(StageSettings):
         ge=1,
         description="Tokens of a trimmed or trained tokenizer (trimmed: all used; trained: 16000).",
     )
-    auxiliary: Annotated[str, accepted_by(_check_auxiliary)] = Field(
+    auxiliary: Annotated[str, accepted_by(_check_auxiliary), behind("words")] = Field(
         "donor",
         description="Where neighbours are sought: donor, fasttext (trained on the corpus), or words:FILE.",
     )
