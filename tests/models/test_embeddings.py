@@ -166,6 +166,20 @@ def test_failed_saving_leaves_nothing(
     assert not list(tmp_path.iterdir())
 
 
+def test_a_generation_config_that_transformers_reads_is_saved(
+    tiny: Any, tmp_path: Path, byte_bpe_tokenizer: Any
+) -> None:
+    """Settings of beams without beams, which transformers refuses to write."""
+    for number, beams in enumerate((1, None, 3)):
+        model = tiny("llama")
+        model.generation_config.num_beams = beams
+        model.generation_config.early_stopping, model.generation_config.length_penalty = True, 0.6
+        save_checkpoint(tmp_path / str(number), model, byte_bpe_tokenizer, recipe={})
+        again = AutoModelForCausalLM.from_pretrained(tmp_path / str(number)).generation_config
+        kept = (True, 0.6) if beams == 3 else (None, None)
+        assert (again.early_stopping, again.length_penalty) == kept
+
+
 def test_generation_config_follows_the_tokenizer(tiny: Any, tmp_path: Path, byte_bpe_tokenizer: Any) -> None:
     model = tiny("llama")
     byte_bpe_tokenizer.add_tokens(["<|stop|>"])

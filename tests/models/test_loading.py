@@ -198,6 +198,29 @@ def test_broken_donors(breakage: Any, saved: Path) -> None:
     one_line(caught.value)
 
 
+def test_a_donor_without_its_embeddings_is_refused(saved: Path) -> None:
+    """transformers would draw some at random, and say so in a log alone."""
+    file = saved / "model.safetensors"
+    tensors = load_file(file)
+    assert tensors.pop("model.embed_tokens.weight") is not None
+    save_file(tensors, file, metadata={"format": "pt"})
+    with pytest.raises(
+        ModelError, match=r"no input embeddings \(embed_tokens\.weight is missing\)"
+    ) as caught:
+        load_donor(str(saved))
+    one_line(caught.value)
+
+
+@pytest.mark.parametrize(
+    "change", [{"num_attention_heads": 5, "head_dim": None}, {"hidden_size": "32"}, {"pad_token_id": 99999}]
+)
+def test_configs_that_no_model_can_have(change: dict[str, Any], saved: Path) -> None:
+    edit(saved / "config.json", **change)
+    with pytest.raises(ModelError, match=r"cannot be loaded|cannot be read") as caught:
+        load_model(str(saved))
+    one_line(caught.value)
+
+
 def test_missing_and_broken_tokenizer(saved: Path) -> None:
     (saved / "tokenizer.json").write_text('{"version": "1.0"}')
     with pytest.raises(TokenizerError, match="cannot be read") as caught:

@@ -189,6 +189,8 @@ def test_plans_that_do_not_fit() -> None:
         ({"precision": "float16"}, "precision 'float16'"),
         ({"learning_rate": -1e-3}, "learning_rate -0.001"),
         ({"embedding_learning_rate": float("inf")}, "embedding_learning_rate inf"),
+        ({"weight_decay": float("inf")}, "weight_decay inf"),
+        ({"gradient_clip": float("nan")}, "gradient_clip nan"),
     ]:
         with pytest.raises(TrainingError, match=message):
             train_causal(tiny_llama(), blocks(), **OPTIONS | changed)

@@ -1,6 +1,7 @@
 """The loading shell: references become models, tokenizers and donors. Everything below takes objects."""
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -210,10 +211,14 @@ def load_donor(reference: str, *, trust_remote_code: bool = False, accept_terms:
     matrix = _stored_embeddings(directory, getattr(config.get_text_config(), "vocab_size", -1))
     if matrix is None:
         with one_line(reference, "language model"):
-            whole = AutoModel.from_pretrained(
-                directory, trust_remote_code=trust_remote_code, use_safetensors=True, local_files_only=True
+            whole, found = AutoModel.from_pretrained(
+                directory,
+                trust_remote_code=trust_remote_code,
+                use_safetensors=True,
+                local_files_only=True,
+                output_loading_info=True,
             )
-        matrix = whole.get_input_embeddings().weight.detach()
+        matrix = _read_embeddings(whole, found["missing_keys"], reference)
     if not matrix.is_floating_point():
         raise ModelError(
             f"the input embeddings of {reference} are {matrix.dtype}",
@@ -223,6 +228,19 @@ def load_donor(reference: str, *, trust_remote_code: bool = False, accept_terms:
     require_matching_tokenizer(tokenizer, matrix.shape[0], reference)
     require_finite_rows(matrix, f"the input embeddings of {reference}")
     return LoadedDonor(matrix.float().contiguous(), tokenizer, reference, _revision(directory))
+
+
+def _read_embeddings(model: Any, missing: Collection[str], reference: str) -> torch.Tensor:
+    """Return the input embeddings, unless transformers made them up for want of a tensor in the checkpoint."""
+    matrix = model.get_input_embeddings().weight
+    tied = {name for name, tensor in model.state_dict(keep_vars=True).items() if tensor is matrix}
+    if tied and tied <= set(missing):
+        raise ModelError(
+            f"{reference} holds no input embeddings ({min(tied)} is missing)",
+            "a checkpoint with the rows of its tokens",
+            "fetch it again, or give another donor",
+        )
+    return matrix.detach()  # type: ignore[no-any-return]
 
 
 def _stored_embeddings(directory: Path, vocabulary_size: int) -> torch.Tensor | None:

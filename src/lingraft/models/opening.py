@@ -6,12 +6,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 from transformers.utils import logging as hf_logging
 
 from lingraft.errors import LingraftError, ModelError, TokenizerError
 from lingraft.models.tokenizer_class import is_generic
 
+_READING_ERRORS = (
+    *(OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, ImportError, AssertionError),
+    # A field of a config with a value of another type.
+    StrictDataclassError,
+)
 _TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer.model",
@@ -80,7 +86,7 @@ def one_line(reference: str, kind: str) -> Iterator[None]:
             yield
     except (LingraftError, torch.OutOfMemoryError):
         raise
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, ImportError) as error:
+    except _READING_ERRORS as error:
         refuse_remote_code(error, reference)
         raise ModelError(
             f"{reference} cannot be loaded ({type(error).__name__}: {first_line(error)})",

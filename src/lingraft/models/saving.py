@@ -129,6 +129,9 @@ def _align_special_ids(
     ):
         # transformers refuses to save such a config; the values only ever meant sampling.
         generation.do_sample = True
+    if generation.num_beams in (None, 1):
+        # Likewise refused; of one beam they never meant anything.
+        generation.early_stopping = generation.length_penalty = None
 
 
 def _known_end_ids(generation: GenerationConfig | None, tokenizer: PreTrainedTokenizerBase) -> list[int]:

@@ -43,10 +43,10 @@ class TrainingPlan:
                 raise TrainingError(
                     f"{name} {getattr(self, name)}", f"{least} or more", "give another number"
                 )
-        for name in ("learning_rate", "embedding_learning_rate"):
-            rate = getattr(self, name)
-            if not (math.isfinite(rate) and rate >= 0):
-                raise TrainingError(f"{name} {rate}", "a number from 0 up", "give another rate")
+        for name in ("learning_rate", "embedding_learning_rate", "weight_decay", "gradient_clip"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value >= 0):
+                raise TrainingError(f"{name} {value}", "a number from 0 up", "give another number")
         if self.precision not in ("float32", "bf16-autocast", "bfloat16"):
             raise TrainingError(
                 f"precision {self.precision!r}", "float32, bf16-autocast or bfloat16", "give one of them"
