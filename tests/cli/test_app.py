@@ -43,6 +43,16 @@ def noun(monkeypatch):
     return fake
 
 
+def test_what_the_terminal_cannot_write_is_written_otherwise(tmp_path):
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text("# 안녕 größe\nlanguage: eu\n", encoding="utf-8")
+    shown = run("recipes", "show", str(recipe), PYTHONIOENCODING="ascii")
+    assert shown.returncode == 0, shown.stderr
+    assert "\\uc548\\ub155 gr\\xf6\\xdfe" in shown.stdout
+    printed = run("assets", "list", "--json", PYTHONIOENCODING="ascii")
+    assert printed.returncode == 0 and json.loads(printed.stdout)
+
+
 def test_help_names_every_noun_and_imports_nothing_heavy():
     program = (
         "import sys\n"

@@ -42,6 +42,29 @@ def push(hub, tmp_path):
     return run
 
 
+def test_the_card_names_no_directories_and_licences_go_along(push, hub, model):
+    card = (
+        "- base: `/home/someone/größe/base` (sha256:1f) of `org/name`, see https://example.org/a/b.\n"
+        "    lingraft merge --out=/home/someone/out ~/models/x.gguf runs/eu/model ../data/eu.txt and/or\n"
+    )
+    (model / "README.md").write_text(card, encoding="utf-8")
+    for name in ("LICENSE.txt", "NOTICE", "GEMMA_TERMS.md"):
+        (model / name).write_text(name, encoding="utf-8")
+    (model / "additional_chat_templates").mkdir()
+    (model / "additional_chat_templates" / "tool.jinja").write_text("{{ messages }}", encoding="utf-8")
+    done = push("--model", model, "--to", "me/model", "--yes")
+    assert done.returncode == 0, done.stderr
+    uploaded = hub.files["me/model"]
+    assert {"LICENSE.txt", "NOTICE", "GEMMA_TERMS.md", "additional_chat_templates/tool.jinja"} <= set(
+        uploaded
+    )
+    assert uploaded["README.md"].decode() == (
+        "- base: `base` (sha256:1f) of `org/name`, see https://example.org/a/b.\n"
+        "    lingraft merge --out=out x.gguf runs/eu/model ../data/eu.txt and/or\n"
+    )
+    assert (model / "README.md").read_text(encoding="utf-8") == card
+
+
 def test_nothing_is_sent_unless_asked(push, hub, model):
     refused = push("--model", model, "--to", "me/model")
     assert refused.returncode == 2

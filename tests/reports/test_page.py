@@ -137,6 +137,15 @@ def test_cards_tables_and_commands_fold_and_say_where_from():
     assert page.of("nav") == []
 
 
+def test_cells_run_as_their_text_does():
+    """Arabic with Latin words in it is in another order where its direction is not said."""
+    arabic = "يستخدم Python 3 لكتابة البرامج، أليس كذلك؟\n1. افتح الملف (config.json)."
+    page = render_page([Section("Answers", [Table("t", ("id", "answer", "n"), [("größe", arabic, 3.5)])])])
+    assert f'<td class="prose" dir="auto">{arabic}</td>' in page
+    assert '<td class="number">3.5' in page
+    assert ".prose { min-width: 10rem; white-space: pre-line; }" in page
+
+
 def test_best_is_the_lowest_finite_value():
     rows = [("nan", float("nan")), ("a", Estimate(2.0, 1.9, 2.1)), ("b", Estimate(1.5)), ("none", None)]
     text = render_page([Section("s", [Table("c", ("m", "v"), rows, best=1)])])

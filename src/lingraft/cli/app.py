@@ -1,6 +1,7 @@
 """The command `lingraft`: its nouns, each imported only when it is used."""
 
 import importlib
+import io
 import sys
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -130,6 +131,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit status: 0 done, 2 an error that the user can mend, 70 a mistake of ours, 130 interrupted.
     """
     quiet_libraries()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # As stderr does: a character that the terminal's encoding lacks must not lose the result.
+        sys.stdout.reconfigure(errors="backslashreplace")
     command: Any = get_command(app)
     try:
         status = command.main(

@@ -149,11 +149,13 @@ def _row(table: Table, row: Sequence[Cell], numeric: Sequence[bool], best: bool)
         text = cell_html(value, table.digits)
         shown = f"<strong>{text}</strong>" if best and place == table.best else text
         look = ' class="number"' if numeric[place] else ""
-        if isinstance(value, str) and len(value) > PROSE:
+        if isinstance(value, str) and (len(value) > PROSE or "\n" in value):
             look = ' class="prose"'
         # A path or a digest that no line would hold is cut anywhere.
         if isinstance(value, str) and max(map(len, value.split()), default=0) > LONG_WORD:
             look = ' class="long-word"'
+        # Texts of any script stand among tables that run from the left.
+        look += ' dir="auto"' if isinstance(value, str) and not value.isascii() else ""
         cells.append(f'<th scope="row"{look}>{shown}</th>' if place == 0 else f"<td{look}>{shown}</td>")
     return f"<tr>{''.join(cells)}</tr>"
 

@@ -41,8 +41,8 @@ th, td { text-align: left; padding: .35rem .9rem .35rem 0; border-bottom: 1px so
   vertical-align: top; }
 thead th { border-bottom: 2px solid var(--line); }
 tbody th { font-weight: 500; min-width: 8.5rem; }
-.long-word { overflow-wrap: anywhere; min-width: 13rem; }
-.prose { min-width: 10rem; }
+.long-word { overflow-wrap: anywhere; min-width: 13rem; white-space: pre-line; }
+.prose { min-width: 10rem; white-space: pre-line; }
 .number { text-align: right; }
 .number .interval { white-space: nowrap; display: inline-block; }
 thead th { vertical-align: bottom; min-width: 4.2rem; }

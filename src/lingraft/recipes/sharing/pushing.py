@@ -1,12 +1,14 @@
 """Upload a checkpoint to the hub: what a model needs, nothing else, and only when asked in so many words."""
 
 import json
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from lingraft.errors import ConfigError, LingraftError, ModelError, OutputError
 
+CARD = "README.md"
 MODEL_FILES = (
     "*.safetensors",
     "model.safetensors.index.json",
@@ -20,11 +22,15 @@ MODEL_FILES = (
     "vocab.json",
     "merges.txt",
     "*.jinja",
-    "README.md",
+    "additional_chat_templates/*.jinja",
+    CARD,
+    *("LICENSE*", "LICENCE*", "NOTICE*", "*TERMS*", "USE_POLICY*"),
 )
-"""What transformers loads, and the model card."""
+"""What transformers loads, the model card, and the licences that come with a model."""
 REPORT_FILES = ("recipe.yaml", "result.json", "report.html")
 """What made it: these name paths of this machine, so they go only where they are asked for."""
+_ABOVE = re.compile(r"(?<![\w:/.~-])~?/(?:[^\s/`'\"|,;<>()\[\]{}]+/)+(?=[^\s/`'\"|,;<>()\[\]{}])")
+"""The directories of an absolute path, or of one below the home directory; not those of an address."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,16 +101,15 @@ def push_model(
             "your word before anything leaves this machine",
             "look at it with --dry-run, then give --yes",
         )
-    from huggingface_hub import HfApi, get_token
+    from huggingface_hub import CommitOperationAdd, HfApi, get_token
 
     if get_token() is None:
         raise ConfigError("no token of the hub", "one that may write", "run: hf auth login, or set HF_TOKEN")
     try:
         api = HfApi(library_name="lingraft")
         api.create_repo(to, private=private, exist_ok=True)
-        commit = api.upload_folder(
-            repo_id=to, folder_path=model, allow_patterns=list(files), commit_message=message
-        )
+        added = [CommitOperationAdd(name, _content(model / name)) for name in files]
+        commit = api.create_commit(to, added, commit_message=message)
     except Exception as error:  # the client and what it is built on raise many kinds
         raise _refused(to, error) from error
     return PushResult(
@@ -132,7 +137,8 @@ def push_files(model: Path, *, with_report: bool) -> dict[str, int]:
     read_config(model)
     tensor_entries(model)
     patterns = (*MODEL_FILES, *(REPORT_FILES if with_report else ()))
-    found = {file.name: file.stat().st_size for pattern in patterns for file in model.glob(pattern)}
+    files = {file for pattern in patterns for file in model.glob(pattern) if file.is_file()}
+    found = {file.relative_to(model).as_posix(): file.stat().st_size for file in files}
     if not any(name.startswith(("tokenizer.", "vocab.")) for name in found):
         raise ModelError(
             f"{model} holds no tokenizer",
@@ -140,6 +146,13 @@ def push_files(model: Path, *, with_report: bool) -> dict[str, int]:
             "copy the tokenizer's files into it",
         )
     return dict(sorted(found.items()))
+
+
+def _content(file: Path) -> bytes | Path:
+    """Return what is uploaded of a file: of paths that the card names, which are this machine's, the last part."""
+    if file.name != CARD:
+        return file
+    return _ABOVE.sub("", file.read_text(encoding="utf-8", errors="replace")).encode()
 
 
 def push_lines(result: PushResult) -> list[str]:
