@@ -1,4 +1,5 @@
 import errno
+import io
 import json
 import os
 import subprocess
@@ -213,6 +214,22 @@ def test_results_survive_a_terminal_without_utf8():
         check=False,
     )
     assert json.loads(done.stdout) == {"a": "größe €"}
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "ascii", "utf-8", "utf-16"])
+def test_no_character_loses_a_result(noun, monkeypatch, encoding):
+    said = {"größe": ["Mji mkuu 안녕 😀", "half of one: \ud83d"]}
+    for as_json in (True, False):
+        noun.action = lambda as_json=as_json: print_result(said, said["größe"], as_json=as_json)
+        stream = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+        monkeypatch.setattr(sys, "stdout", stream)
+        assert main(["eval", "go"]) == 0
+        text = stream.buffer.getvalue().decode(encoding)
+        if as_json:
+            assert json.loads(text) == said
+        else:
+            assert text.splitlines()[1] == "half of one: \\ud83d"
+            assert ("안녕" in text) is encoding.startswith("utf") is ("\\uc548\\ub155" not in text)
 
 
 def test_every_noun_points_at_a_module_that_is_there():

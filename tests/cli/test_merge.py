@@ -112,8 +112,22 @@ def test_interpolate(world, capsys):
     }
     card = (world / "out" / "README.md").read_text()
     assert "- base: `base` (sha256:" in card
+    assert "Options of `lingraft merge interpolate`:\n\n- weight: 0.25\n- tokenizer_from: tuned\n\n" in card
     assert "Layer by layer" in (world / "out" / "report.html").read_text()
     assert listing(world) == ["base", "chat", "out", "target", "tuned"]
+
+
+def test_the_card_names_no_path_of_this_machine(world, monkeypatch):
+    (world / "My Secrets").mkdir()
+    shutil.copytree(world / "base", world / "My Secrets" / "größe")
+    base, out = world / "My Secrets" / "größe", world / "My Secrets" / "out"
+    given = {"base": f"{base}/", "tuned": "../" + world.name + "/tuned", "out": out}
+    monkeypatch.setattr(sys, "argv", ["lingraft", "merge", *map(str, given.values())])
+    assert run("interpolate", **given) == 0
+    assert "My Secrets" in (out / "recipe.yaml").read_text(encoding="utf-8")
+    card = (out / "README.md").read_text(encoding="utf-8")
+    assert "- base: `größe` (sha256:" in card and "- tuned: `tuned` (sha256:" in card
+    assert "Secrets" not in card and world.name not in card and "/" not in card
 
 
 def test_the_ends_are_the_inputs_bit_by_bit(world):

@@ -12,6 +12,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from hub_server import hub_environment, serve_hub
 
+from lingraft.errors import ModelError
+from lingraft.recipes.sharing.pushing import _content, push_files
+
 
 @pytest.fixture
 def hub():
@@ -48,21 +51,62 @@ def test_the_card_names_no_directories_and_licences_go_along(push, hub, model):
         "    lingraft merge --out=/home/someone/out ~/models/x.gguf runs/eu/model ../data/eu.txt and/or\n"
     )
     (model / "README.md").write_text(card, encoding="utf-8")
-    for name in ("LICENSE.txt", "NOTICE", "GEMMA_TERMS.md"):
+    licences = {"LICENSE.txt", "License", "licence.md", "NOTICE", "GEMMA_TERMS.md", "USE_POLICY.md"}
+    for name in licences:
         (model / name).write_text(name, encoding="utf-8")
     (model / "additional_chat_templates").mkdir()
     (model / "additional_chat_templates" / "tool.jinja").write_text("{{ messages }}", encoding="utf-8")
     done = push("--model", model, "--to", "me/model", "--yes")
     assert done.returncode == 0, done.stderr
     uploaded = hub.files["me/model"]
-    assert {"LICENSE.txt", "NOTICE", "GEMMA_TERMS.md", "additional_chat_templates/tool.jinja"} <= set(
-        uploaded
-    )
+    assert {*licences, "additional_chat_templates/tool.jinja"} <= set(uploaded)
     assert uploaded["README.md"].decode() == (
         "- base: `base` (sha256:1f) of `org/name`, see https://example.org/a/b.\n"
         "    lingraft merge --out=out x.gguf runs/eu/model ../data/eu.txt and/or\n"
     )
     assert (model / "README.md").read_text(encoding="utf-8") == card
+
+
+@pytest.mark.parametrize(
+    ("written", "sent"),
+    [
+        (b"`/home/My Name/base/` and '/home/My Name/a b'", b"`base/` and 'a b'"),
+        (b"engine: parallel:/home/me/x.tsv", b"engine: parallel:x.tsv"),
+        *[
+            (same, same)
+            for same in (
+                b"![a](data:image/jpeg;base64,/9j/4AAQ/Sk) [b](/docs/x/y)",
+                b'<img src="/me/model/x.png"> https://example.org/a/b',
+                b"one\r\ntwo \xff w/o 1/2/3",
+            )
+        ],
+    ],
+)
+def test_only_paths_are_cut_out_of_a_card(tmp_path, written, sent):
+    (tmp_path / "README.md").write_bytes(written)
+    assert _content(tmp_path / "README.md") == sent
+
+
+def test_files_of_other_tokenizers_and_the_models_own_code_go_along(model):
+    before = set(push_files(model, with_report=False))
+    for name in ("spiece.model", "source.spm", "vocab.txt", "preprocessor_config.json", "train.py"):
+        (model / name).write_text("{}")
+    (model / "modeling_mine.py").write_text("from .layers_mine import Layer\n")
+    (model / "layers_mine.py").write_text("class Layer: ...\n")
+    (model / "tokenizing.py").write_text("")
+    config = json.loads((model / "config.json").read_text())
+    named = {"AutoModel": "modeling_mine.Mine", "AutoConfig": "owner/other--train.Config"}
+    (model / "config.json").write_text(json.dumps({**config, "auto_map": named}))
+    config = json.loads((model / "tokenizer_config.json").read_text())
+    named = {"AutoTokenizer": [None, "tokenizing.Fast"]}
+    (model / "tokenizer_config.json").write_text(json.dumps({**config, "auto_map": named}))
+    assert set(push_files(model, with_report=False)) - before == {
+        *("spiece.model", "source.spm", "vocab.txt", "preprocessor_config.json"),
+        *("modeling_mine.py", "layers_mine.py", "tokenizing.py"),
+    }
+    (model / "layers_mine.py").unlink()
+    with pytest.raises(ModelError, match=r"layers_mine\.py, which the model's code imports"):
+        push_files(model, with_report=False)
 
 
 def test_nothing_is_sent_unless_asked(push, hub, model):

@@ -14,6 +14,8 @@ from transformers import (
     GPT2LMHeadModel,
     LlamaConfig,
     LlamaForCausalLM,
+    Phi3Config,
+    Phi3ForCausalLM,
     PreTrainedTokenizerFast,
 )
 
@@ -243,6 +245,46 @@ def test_the_context_of_models_without_a_limit_and_with_an_inner_config() -> Non
     assert bits_per_byte(free, tokenizer, ["abc"], context=4000).context == 4000
     with pytest.raises(ModelError, match="context of 0 tokens; expected at least 2"):
         bits_per_byte(free, tokenizer, ["abc"], context=0)
+
+
+def test_longrope_takes_no_factors_from_a_neighbour() -> None:
+    """transformers takes the long factors for a whole batch as soon as its longest row is beyond the short ones."""
+    tokenizer = byte_tokenizer()
+    rope = {"rope_type": "longrope", "rope_theta": 10000.0, "original_max_position_embeddings": 64}
+    config = Phi3Config(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        max_position_embeddings=256,
+        original_max_position_embeddings=64,
+        rope_parameters=rope | {"short_factor": [1.0] * 4, "long_factor": [1.0, 8.0, 16.0, 32.0]},
+        pad_token_id=0,
+    )
+    torch.manual_seed(0)
+    model = Phi3ForCausalLM(config).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape))
+    texts = ["q" * length for length in (60, 64, 65, 75)]
+    assert [len(tokenizer(text).input_ids) for text in texts] == [60, 64, 65, 75]
+    together = bits_per_byte(model, tokenizer, texts, context=128).document_nats
+    alone = [bits_per_byte(model, tokenizer, [text], context=128).document_nats[0] for text in texts]
+    np.testing.assert_allclose(together, alone, rtol=1e-5)
+
+
+@pytest.mark.parametrize("rope", [None, {"type": "su", "short_factor": [1.0], "long_factor": [2.0]}])
+def test_windows_are_parted_for_longrope_alone(rope: dict[str, object] | None) -> None:
+    """The second config has the limit beside its factors, and an older name for their type."""
+    tokenizer, model, widths = byte_tokenizer(), tiny_llama(), []
+    model.config.original_max_position_embeddings = 64
+    model.config.rope_parameters = rope
+    model.model.register_forward_pre_hook(
+        lambda _, __, given: widths.append(given["input_ids"].shape[1]), with_kwargs=True
+    )
+    bits_per_byte(model, tokenizer, ["q" * length for length in (60, 64, 65, 75)], context=128)
+    assert widths == ([75, 64] if rope else [75])
 
 
 def test_bad_input() -> None:

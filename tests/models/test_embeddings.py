@@ -166,26 +166,44 @@ def test_failed_saving_leaves_nothing(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("settings", "idle"),
+    [
+        (
+            {"num_beams": 1, "early_stopping": True, "length_penalty": 0.6},
+            {"early_stopping", "length_penalty"},
+        ),
+        ({"early_stopping": "never"}, {"early_stopping"}),
+        ({"num_beams": 3, "early_stopping": True, "length_penalty": 0.6}, set()),
+        ({"do_sample": False, "temperature": 0.0, "top_p": 0.9}, {"temperature", "top_p"}),
+        ({"top_h": 0.4, "min_p": 1.0, "epsilon_cutoff": 0.1}, {"top_h", "min_p", "epsilon_cutoff"}),
+        ({"top_k": 50}, set()),
+        ({"output_scores": True, "output_attentions": True}, {"output_scores", "output_attentions"}),
+        ({"use_cache": False, "cache_implementation": "static"}, {"cache_implementation"}),
+    ],
+)
 def test_a_generation_config_that_transformers_reads_is_saved(
-    tiny: Any, tmp_path: Path, byte_bpe_tokenizer: Any
+    settings: dict[str, Any], idle: set[str], tiny: Any, ids: Any, tmp_path: Path, byte_bpe_tokenizer: Any
 ) -> None:
-    """Settings of beams without beams, which transformers refuses to write."""
-    for number, beams in enumerate((1, None, 3)):
-        model = tiny("llama")
-        model.generation_config.num_beams = beams
-        model.generation_config.early_stopping, model.generation_config.length_penalty = True, 0.6
-        save_checkpoint(tmp_path / str(number), model, byte_bpe_tokenizer, recipe={})
-        again = AutoModelForCausalLM.from_pretrained(tmp_path / str(number)).generation_config
-        kept = (True, 0.6) if beams == 3 else (None, None)
-        assert (again.early_stopping, again.length_penalty) == kept
+    """Also one that it refuses to write: settings without an effect are left out, and it generates the same."""
+    model = tiny("llama")
+    model.generation_config.update(**settings)
+    options: dict[str, Any] = {"max_new_tokens": 4, "attention_mask": torch.ones_like(ids)}
+    before = model.generate(ids, **options)
+    save_checkpoint(tmp_path / "out", model, byte_bpe_tokenizer, recipe={})
+    again = AutoModelForCausalLM.from_pretrained(tmp_path / "out", attn_implementation="eager")
+    kept = {name: getattr(again.generation_config, name) for name in settings}
+    assert kept == {name: None if name in idle else value for name, value in settings.items()}
+    assert not again.generation_config.do_sample
+    assert torch.equal(again.generate(ids, **options), before)
 
 
 def test_generation_config_follows_the_tokenizer(tiny: Any, tmp_path: Path, byte_bpe_tokenizer: Any) -> None:
     model = tiny("llama")
     byte_bpe_tokenizer.add_tokens(["<|stop|>"])
     stop = byte_bpe_tokenizer.convert_tokens_to_ids("<|stop|>")
-    model.generation_config.eos_token_id = [605, 0, 5, stop]
-    model.generation_config.temperature = 0.6
+    model.generation_config.eos_token_id = [605, 0, 5, stop, True, [5]]
+    model.generation_config.do_sample, model.generation_config.temperature = True, 0.6
     model.generation_config.suppress_tokens = [4000]
     save_checkpoint(tmp_path / "out", model, byte_bpe_tokenizer, recipe={})
     again = AutoModelForCausalLM.from_pretrained(tmp_path / "out").generation_config
@@ -193,7 +211,7 @@ def test_generation_config_follows_the_tokenizer(tiny: Any, tmp_path: Path, byte
     assert again.eos_token_id == [2, 0, stop]
     assert again.bos_token_id == byte_bpe_tokenizer.bos_token_id
     assert again.pad_token_id == byte_bpe_tokenizer.pad_token_id
-    assert again.temperature == 0.6
+    assert (again.do_sample, again.temperature) == (True, 0.6)
     assert not again.suppress_tokens
     with pytest.raises(ModelError, match="611 rows"):
         save_checkpoint(tmp_path / "two", model, byte_bpe_tokenizer, recipe={}, end_ids=[9999])

@@ -273,6 +273,26 @@ def test_text_in_a_table_is_no_tower_on_a_phone(browser, tmp_path):
     assert tall < 5.5 * line
 
 
+@pytest.mark.parametrize("width", WIDTHS)
+def test_cells_in_arabic_begin_at_the_right_and_keep_their_lines(browser, tmp_path, width):
+    answer = "يستخدم Python 3 لكتابة البرامج، أليس كذلك؟\n1. افتح الملف (config.json).\n    2. احفظه!"
+    table = Table("Answers", ("id", "answer", "tokens"), [("a", answer, 1234), ("b", "x = 1\n    y = 2", 5)])
+    page = write_page(tmp_path / "p.html", [Section("Answers", [table])], title="Answers", summary="Two.")
+    browser.open(page, width=width)
+    cells = """[...document.querySelectorAll('td')].map((one) => {
+      const [style, range] = [getComputedStyle(one), document.createRange()];
+      range.selectNodeContents(one);
+      const [parts, box] = [[...range.getClientRects()], one.getBoundingClientRect()];
+      const last = parts.filter((part) => part.bottom > parts.at(-1).top + 2);
+      const [left, right] = [Math.min(...last.map((l) => l.left)), Math.max(...last.map((l) => l.right))];
+      return [style.direction, left - box.left < box.right - right, one.innerText];
+    })"""
+    arabic, number, code, _ = browser.run(cells)
+    assert arabic == ["rtl", False, answer] and number[:2] == ["ltr", False]
+    assert code == ["ltr", True, "x = 1\n    y = 2"]
+    assert browser.run("document.documentElement.scrollWidth") <= width
+
+
 def test_only_frames_that_scroll_are_stops(browser, pages):
     frames = """[...document.querySelectorAll('.scroll')].filter((one) => one.checkVisibility()
       && !one.querySelector('[role=grid]')).map((one) => [one.scrollWidth > one.clientWidth, one.tabIndex])"""

@@ -143,7 +143,10 @@ def test_cells_run_as_their_text_does():
     page = render_page([Section("Answers", [Table("t", ("id", "answer", "n"), [("größe", arabic, 3.5)])])])
     assert f'<td class="prose" dir="auto">{arabic}</td>' in page
     assert '<td class="number">3.5' in page
-    assert ".prose { min-width: 10rem; white-space: pre-line; }" in page
+    assert ".prose { min-width: 10rem; white-space: pre-wrap; }" in page
+    mixed = render_page([Section("s", [Table("t", ("id", "n"), [("größe", 3.5), ("أ", "–"), ("a", "b")])])])
+    assert '<th scope="row" dir="auto">أ</th><td class="number">–</td>' in mixed
+    assert '<th scope="row">a</th><td class="number">b</td>' in mixed
 
 
 def test_best_is_the_lowest_finite_value():

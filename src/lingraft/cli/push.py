@@ -20,9 +20,9 @@ Examples:
   lingraft push --model run/model --to me/my-model --private --yes
 
 \b
-Uploads weights, config, tokenizer, licences and model card in one commit. Recipe, result and report name paths of
-this machine, so they go only with --with-report; of such paths in the card only the last part is sent. No other
-command of lingraft uploads anything."""
+Uploads weights, config, tokenizer, the model's own code, licences and model card in one commit. Recipe, result and
+report name paths of this machine, so they go only with --with-report; of such paths in the card only the last part is
+sent. No other command of lingraft uploads anything."""
 
 
 @app.callback(invoke_without_command=True, epilog=EPILOG)

@@ -1,8 +1,9 @@
 """Documents cut into windows of tokens, windows put into batches, and the likelihood of a batch."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any, Literal
 
 import numpy as np
@@ -124,12 +125,11 @@ def batch_windows(windows: list[Window], most_tokens: int, vocabulary: int) -> I
         yield batch
 
 
-@torch.inference_mode()
 def score_batch(model: Any, batch: Sequence[Window], precision: Precision) -> NDArray[np.float64]:
     """Return the nats of each window's counted targets.
 
-    Rows are padded on the right and no mask is given: a causal model's real positions never see what comes
-    after them, and without a mask the fast causal attention kernels apply.
+    A model with LongRoPE takes its rotary factors by the length of the whole pass: windows from both sides of
+    such a length are given in passes of their own, so that no window's nats depend on what is beside it.
 
     Args:
         model: A causal language model in evaluation mode.
@@ -138,6 +138,29 @@ def score_batch(model: Any, batch: Sequence[Window], precision: Precision) -> ND
 
     Returns:
         float64 [windows].
+    """
+    switches = _longrope_switches(model)
+    sides = groupby(batch, key=lambda window: sum(len(window.inputs) > switch for switch in switches))
+    return np.concatenate([_score_pass(model, list(side), precision) for _, side in sides])
+
+
+def _longrope_switches(model: Any) -> list[int]:
+    """Return the lengths beyond which a model with LongRoPE takes its long factors; mostly there are none."""
+    config = model.config.get_text_config()
+    given = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
+    # Some models (Gemma 3) have parameters for each type of layer.
+    parts = [part for part in (given, *given.values()) if isinstance(part, Mapping) and "long_factor" in part]
+    usual = getattr(config, "original_max_position_embeddings", None)
+    switches = [part.get("original_max_position_embeddings", usual) for part in parts]
+    return [int(switch) for switch in switches if switch is not None]
+
+
+@torch.inference_mode()
+def _score_pass(model: Any, batch: Sequence[Window], precision: Precision) -> NDArray[np.float64]:
+    """Return the nats, float64 [windows], from one forward pass.
+
+    Rows are padded on the right and no mask is given: a causal model's real positions never see what comes
+    after them, and without a mask the fast causal attention kernels apply.
     """
     width = len(batch[0].inputs)
     inputs = np.zeros((len(batch), width), dtype=np.int64)

@@ -196,8 +196,8 @@ def load_donor(reference: str, *, trust_remote_code: bool = False, accept_terms:
         The embeddings in float32 on the CPU, with tokenizer and revision.
 
     Raises:
-        ModelError: The donor is missing, truncated or pickled, its tokenizer has ids beyond its matrix, or
-            rows are not finite.
+        ModelError: The donor is missing, truncated or pickled, holds no input embeddings, its tokenizer has
+            ids beyond its matrix, or rows are not finite.
         TokenizerError: It has no tokenizer, or an unreadable one.
         AssetError: The catalogue cannot fetch the asset.
     """
@@ -218,7 +218,7 @@ def load_donor(reference: str, *, trust_remote_code: bool = False, accept_terms:
                 local_files_only=True,
                 output_loading_info=True,
             )
-        matrix = _read_embeddings(whole, found["missing_keys"], reference)
+            matrix = _read_embeddings(whole, found["missing_keys"], reference)
     if not matrix.is_floating_point():
         raise ModelError(
             f"the input embeddings of {reference} are {matrix.dtype}",

@@ -6,18 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 from transformers.utils import logging as hf_logging
 
 from lingraft.errors import LingraftError, ModelError, TokenizerError
 from lingraft.models.tokenizer_class import is_generic
 
-_READING_ERRORS = (
-    *(OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, ImportError, AssertionError),
-    # A field of a config with a value of another type.
-    StrictDataclassError,
-)
 _TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer.model",
@@ -31,9 +25,9 @@ _TOKENIZER_FILES = (
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of an exception's message, shortened to 160 characters."""
-    lines = str(error).strip().splitlines()
-    return lines[0][:160] if lines else ""
+    """Return the first line of an exception's message, with the next where that has the reason, in 160 characters."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return " ".join(lines[: 2 if lines and lines[0].endswith(":") else 1])[:160]
 
 
 @contextlib.contextmanager
@@ -79,14 +73,14 @@ def one_line(reference: str, kind: str) -> Iterator[None]:
         Nothing; transformers draws no progress bars inside the block.
 
     Raises:
-        ModelError: The body raised one of the exceptions that transformers uses for such checkpoints.
+        ModelError: The body raised anything but a LingraftError or want of memory.
     """
     try:
         with quiet_bars():
             yield
-    except (LingraftError, torch.OutOfMemoryError):
+    except (LingraftError, MemoryError, torch.OutOfMemoryError):
         raise
-    except _READING_ERRORS as error:
+    except Exception as error:  # a wrong config raises anything, down to ZeroDivisionError and bare Exception
         refuse_remote_code(error, reference)
         raise ModelError(
             f"{reference} cannot be loaded ({type(error).__name__}: {first_line(error)})",

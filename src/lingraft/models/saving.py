@@ -1,6 +1,7 @@
 """Save a checkpoint that plain transformers loads: all of it, or nothing."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,8 @@ def save_checkpoint(
     """Write model (safetensors), tokenizer, generation config and `recipe.yaml` as one directory, atomically.
 
     The special ids of the model's config and generation config are set to the tokenizer's, in the model in
-    memory as well, and a mark left by a quantised file that was dequantised is removed.
+    memory as well, settings of generation that had no effect are unset, and a mark left by a quantised file
+    that was dequantised is removed.
 
     Args:
         directory: Must not exist, or be empty.
@@ -123,23 +125,26 @@ def _align_special_ids(
     for name in _ID_FIELDS:
         if getattr(generation, name, None) is not None and not _all_within(getattr(generation, name), rows):
             setattr(generation, name, None)
-    sampling = ("temperature", "top_p", "top_k", "min_p", "typical_p")
-    if not generation.do_sample and any(
-        getattr(generation, name, None) not in (None, 1.0) for name in sampling
-    ):
-        # transformers refuses to save such a config; the values only ever meant sampling.
-        generation.do_sample = True
-    if generation.num_beams in (None, 1):
-        # Likewise refused; of one beam they never meant anything.
-        generation.early_stopping = generation.length_penalty = None
+    _unset_idle_settings(generation)
+
+
+def _unset_idle_settings(generation: GenerationConfig) -> None:
+    """Unset what transformers reads but refuses to save: settings of sampling, beams or caches that are not in use."""
+    try:
+        generation.validate(strict=True)
+    except ValueError as error:
+        # Only the message says which they are, each at the start of a line.
+        for name in re.findall(r"^- `(\w+)`:", str(error), re.MULTILINE):
+            setattr(generation, name, None)
 
 
 def _known_end_ids(generation: GenerationConfig | None, tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """Return the tokenizer's eos, and those earlier end ids that name added tokens of this tokenizer."""
     earlier = getattr(generation, "eos_token_id", None)
-    earlier = [earlier] if isinstance(earlier, int) else list(earlier or [])
+    earlier = earlier if isinstance(earlier, list | tuple) else [earlier]
     own = [] if tokenizer.eos_token_id is None else [int(tokenizer.eos_token_id)]
-    return own + [i for i in earlier if i in tokenizer.added_tokens_decoder and i not in own]
+    known = tokenizer.added_tokens_decoder
+    return own + [i for i in earlier if type(i) is int and i in known and i not in own]
 
 
 def _with_row(token_id: int | None, rows: int) -> int | None:

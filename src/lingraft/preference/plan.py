@@ -1,5 +1,6 @@
 """What a preference training is to do, checked before it starts."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -69,7 +70,7 @@ class PreferencePlan:
         beta = found.beta if self.beta is None else self.beta
         if not 0 <= share <= 1:
             raise TrainingError(f"a share of {share}", "a number from 0 to 1", "give another --share")
-        if found.preference is not None and not beta > 0:
+        if not math.isfinite(beta) or (found.preference is not None and beta <= 0):
             raise TrainingError(f"a beta of {beta}", "a number above 0", "give another --beta")
         return found, share, beta
 
@@ -105,6 +106,10 @@ class PreferencePlan:
             seed=self.seed,
         )
         plan.check_options()
+        if not math.isfinite(self.lora.alpha):
+            raise TrainingError(
+                f"a LoRA alpha of {self.lora.alpha}", "a number above 0", "give another alpha"
+            )
         return plan
 
     def longest_for(self, model: Any) -> int:

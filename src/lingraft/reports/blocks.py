@@ -148,16 +148,23 @@ def _row(table: Table, row: Sequence[Cell], numeric: Sequence[bool], best: bool)
     for place, value in enumerate(row):
         text = cell_html(value, table.digits)
         shown = f"<strong>{text}</strong>" if best and place == table.best else text
-        look = ' class="number"' if numeric[place] else ""
-        if isinstance(value, str) and (len(value) > PROSE or "\n" in value):
-            look = ' class="prose"'
-        # A path or a digest that no line would hold is cut anywhere.
-        if isinstance(value, str) and max(map(len, value.split()), default=0) > LONG_WORD:
-            look = ' class="long-word"'
-        # Texts of any script stand among tables that run from the left.
-        look += ' dir="auto"' if isinstance(value, str) and not value.isascii() else ""
+        look = _look(value, numeric[place])
         cells.append(f'<th scope="row"{look}>{shown}</th>' if place == 0 else f"<td{look}>{shown}</td>")
     return f"<tr>{''.join(cells)}</tr>"
+
+
+def _look(value: Cell, numeric: bool) -> str:
+    """Return a cell's attributes: how it is set, and for text of any script, that it says itself where it begins."""
+    look = ' class="number"' if numeric else ""
+    if not isinstance(value, str):
+        return look
+    # A path or a digest that no line would hold is cut anywhere.
+    if max(map(len, value.split()), default=0) > LONG_WORD:
+        look = ' class="long-word"'
+    elif len(value) > PROSE or "\n" in value:
+        look = ' class="prose"'
+    # ASCII runs from the left as the page does, and a column of numbers is set right.
+    return look if value.isascii() or "number" in look else f'{look} dir="auto"'
 
 
 def _is_number(value: Cell) -> bool:

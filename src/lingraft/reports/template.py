@@ -39,10 +39,11 @@ caption { text-align: left; color: var(--quiet); padding-bottom: .4rem; }
 caption span { position: sticky; left: 0; display: inline-block; max-width: min(46rem, 100vw - 2.6rem); }
 th, td { text-align: left; padding: .35rem .9rem .35rem 0; border-bottom: 1px solid var(--line);
   vertical-align: top; }
+th[dir], td[dir] { text-align: start; }
 thead th { border-bottom: 2px solid var(--line); }
 tbody th { font-weight: 500; min-width: 8.5rem; }
-.long-word { overflow-wrap: anywhere; min-width: 13rem; white-space: pre-line; }
-.prose { min-width: 10rem; white-space: pre-line; }
+.long-word { overflow-wrap: anywhere; min-width: 13rem; white-space: pre-wrap; }
+.prose { min-width: 10rem; white-space: pre-wrap; }
 .number { text-align: right; }
 .number .interval { white-space: nowrap; display: inline-block; }
 thead th { vertical-align: bottom; min-width: 4.2rem; }

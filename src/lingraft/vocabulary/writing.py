@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from lingraft.files import mark_run, replacing_directory
 from lingraft.models.saving import save_checkpoint
 from lingraft.reports.figures import histogram
+from lingraft.reports.local_paths import command_names, path_name
 from lingraft.reports.page import Figure, Paragraph, Section, Table, write_page
 from lingraft.reports.result import InputRevision, RunResult, collect_provenance, read_result, write_result
 from lingraft.vocabulary.transfer import TransferResult
@@ -166,13 +167,15 @@ def transfer_sections(table: pa.Table, *, method: str, reason: str) -> list[Sect
 
 def model_card(result: RunResult) -> str:
     """Text of the checkpoint's README.md."""
-    inputs = "\n".join(f"- {item.role}: `{item.reference}` ({item.revision})" for item in result.inputs)
+    inputs = "\n".join(
+        f"- {item.role}: `{path_name(item.reference)}` ({item.revision})" for item in result.inputs
+    )
     counts = "\n".join(f"- {origin}: {number:,}" for origin, number in result.counts["tokens"].items())
     return (
         "# A model with a transferred vocabulary\n\n"
         f"Made by lingraft {result.provenance.lingraft}, method `{result.metrics['method']}`. The body's weights are"
         " the source model's; only the token embeddings and the tokenizer changed. It needs continued pre-training"
         f" before use.\n\nInputs:\n\n{inputs}\n\nOrigin of the rows:\n\n{counts}\n\n"
-        f"Command:\n\n    {result.provenance.command}\n\n"
+        f"Command:\n\n    {command_names(result.provenance.command)}\n\n"
         "The licence of the source model and of the donor apply to this checkpoint.\n"
     )

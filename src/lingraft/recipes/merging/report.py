@@ -8,6 +8,7 @@ from typing import Any
 
 from lingraft.files import write_text
 from lingraft.preference.merging import MergePlan
+from lingraft.reports.local_paths import path_name
 from lingraft.reports.page import Paragraph, Section, Table, write_page
 from lingraft.reports.result import InputRevision, RunResult, collect_provenance, write_recipe, write_result
 
@@ -175,15 +176,20 @@ def merge_sections(result: RunResult) -> list[Section]:
 
 
 def _model_card(merge: Merge, result: RunResult) -> str:
-    """Return the text of the checkpoint's README.md."""
-    inputs = "\n".join(f"- {item.role}: `{item.reference}` ({item.revision})" for item in result.inputs)
+    """Return the text of the checkpoint's README.md, which goes to others: no paths of this machine."""
+    inputs = "\n".join(
+        f"- {item.role}: `{path_name(item.reference)}` ({item.revision})" for item in result.inputs
+    )
+    roles = {item.role for item in result.inputs}
+    given = {name: value for name, value in merge.options.items() if name not in roles and value is not None}
+    options = "\n".join(f"- {name}: {value}" for name, value in given.items())
     origins = "\n".join(f"- {origin}: {number:,}" for origin, number in result.counts["tensors"].items())
     warnings = "".join(f"\nNote: {line}.\n" for line in merge.warnings())
     return (
         f"# A merged model ({merge.kind})\n\n"
         f"Made by lingraft {result.provenance.lingraft} without training. Config and tensor names are those of"
         f" {merge.plan.first}, tokenizer, chat template and generation config those of {merge.files_from}.\n\n"
-        f"Inputs:\n\n{inputs}\n\nTensors by origin:\n\n{origins}\n{warnings}\n"
-        f"Command:\n\n    {result.provenance.command}\n\n"
+        f"Inputs:\n\n{inputs}\n\nOptions of `lingraft merge {merge.kind}`:\n\n{options}\n\n"
+        f"Tensors by origin:\n\n{origins}\n{warnings}\n"
         "The licences of all inputs apply to this checkpoint.\n"
     )

@@ -1,7 +1,9 @@
 """Upload a checkpoint to the hub: what a model needs, nothing else, and only when asked in so many words."""
 
+import contextlib
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,19 +20,30 @@ MODEL_FILES = (
     "tokenizer_config.json",
     "special_tokens_map.json",
     "added_tokens.json",
-    "tokenizer.model",
-    "vocab.json",
+    "*.model",
+    "*.spm",
+    "vocab.*",
     "merges.txt",
+    "tekken.json",
     "*.jinja",
     "additional_chat_templates/*.jinja",
+    "chat_template.json",
+    "preprocessor_config.json",
+    "processor_config.json",
     CARD,
-    *("LICENSE*", "LICENCE*", "NOTICE*", "*TERMS*", "USE_POLICY*"),
+    *("LICEN[CS]E*", "[Ll]icen[cs]e*", "NOTICE*", "*TERMS*", "USE_POLICY*"),
 )
 """What transformers loads, the model card, and the licences that come with a model."""
 REPORT_FILES = ("recipe.yaml", "result.json", "report.html")
 """What made it: these name paths of this machine, so they go only where they are asked for."""
-_ABOVE = re.compile(r"(?<![\w:/.~-])~?/(?:[^\s/`'\"|,;<>()\[\]{}]+/)+(?=[^\s/`'\"|,;<>()\[\]{}])")
-"""The directories of an absolute path, or of one below the home directory; not those of an address."""
+_ABOVE = re.compile(
+    r"(?<=[`'])~?/[^`'\n]+/(?=[^`'/\n]+/?[`'])"
+    r"|(?<![^\s`'\"=(:])(?<!\]\()(?<!src=.)(?<!href=.)"
+    r"~?/(?:[^\s/`'\"|,;<>()\[\]{}]+/)+(?=[^\s/`'\"|,;<>()\[\]{}])"
+)
+"""The directories of an absolute path, or of one below the home directory; those with spaces in quotes alone.
+
+Not those of an address, of a link within the hub, or of a picture that stands in the card as base64."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,10 +147,11 @@ def push_files(model: Path, *, with_report: bool) -> dict[str, int]:
 
     if not model.is_dir():
         raise ModelError(f"no directory {model}", "a checkpoint on this machine", "check the path")
-    read_config(model)
+    config = read_config(model)
     tensor_entries(model)
     patterns = (*MODEL_FILES, *(REPORT_FILES if with_report else ()))
     files = {file for pattern in patterns for file in model.glob(pattern) if file.is_file()}
+    files |= _code_files(model, config)
     found = {file.relative_to(model).as_posix(): file.stat().st_size for file in files}
     if not any(name.startswith(("tokenizer.", "vocab.")) for name in found):
         raise ModelError(
@@ -148,11 +162,40 @@ def push_files(model: Path, *, with_report: bool) -> dict[str, int]:
     return dict(sorted(found.items()))
 
 
+def _code_files(model: Path, config: Mapping[str, Any]) -> set[Path]:
+    """Return the model's own Python files: those that its configs name, with what these import from beside them."""
+    named = _modules(config)
+    with contextlib.suppress(OSError, ValueError):
+        named |= _modules(json.loads((model / "tokenizer_config.json").read_text(encoding="utf-8")))
+    files = {file for name in named if (file := model / f"{name}.py").is_file()}
+    if not files:
+        return set()
+    from transformers.dynamic_module_utils import get_relative_import_files
+
+    try:
+        return files.union(*(map(Path, get_relative_import_files(file)) for file in files))
+    except FileNotFoundError as error:
+        raise ModelError(
+            f"no {error.filename}, which the model's code imports",
+            "all of its code",
+            "copy it into the model",
+        ) from error
+
+
+def _modules(config: Any) -> set[str]:
+    """Return the modules beside a config that it names; those of another repository are `owner/name--module.Class`."""
+    named = config.get("auto_map") if isinstance(config, Mapping) else None
+    classes = named.values() if isinstance(named, Mapping) else ()
+    each = [one for value in classes for one in (value if isinstance(value, list) else [value])]
+    return {one.partition(".")[0] for one in each if isinstance(one, str) and not {"/", "-"} & set(one)}
+
+
 def _content(file: Path) -> bytes | Path:
     """Return what is uploaded of a file: of paths that the card names, which are this machine's, the last part."""
     if file.name != CARD:
         return file
-    return _ABOVE.sub("", file.read_text(encoding="utf-8", errors="replace")).encode()
+    text = file.read_bytes().decode(errors="surrogateescape")
+    return _ABOVE.sub("", text).encode(errors="surrogateescape")
 
 
 def push_lines(result: PushResult) -> list[str]:

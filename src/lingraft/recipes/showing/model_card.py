@@ -1,4 +1,7 @@
-"""The model card of what a recipe made: README.md with the front matter that the Hub reads."""
+"""The model card of what a recipe made: README.md with the front matter that the Hub reads.
+
+It goes to others with the model, so of paths of this machine it has the last part alone.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -8,10 +11,11 @@ import yaml
 from lingraft.files import write_text
 from lingraft.preference.languages import language_name
 from lingraft.recipes.showing.finished import RecipeRun
-from lingraft.recipes.showing.inputs import UNKNOWN, find_catalogued, hub_name, run_inputs
+from lingraft.recipes.showing.inputs import UNKNOWN, find_catalogued, hub_name, run_inputs, told_reference
 from lingraft.recipes.showing.outcome import Measure, Outcome, outcome_of
 from lingraft.recipes.showing.recipe_report import duration
 from lingraft.reports.intervals import Estimate
+from lingraft.reports.local_paths import command_names, path_name
 from lingraft.reports.page import format_cell
 
 HUB_LICENCES = {"Apache-2.0": "apache-2.0", "MIT": "mit", "Gemma Terms of Use": "gemma"}
@@ -55,10 +59,11 @@ def model_card(run: RecipeRun) -> str:
     front = yaml.safe_dump(_front_matter(run), allow_unicode=True, sort_keys=False, width=100)
     outcome = outcome_of(run)
     name = language_name(run.language) or "another language"
+    model = _told(run.model)
     parts = [
         f"---\n{front}---\n",
-        f"# {_line(run.title)}\n",
-        f"`{run.model}` adapted to {name} by lingraft {run.provenance.lingraft}: "
+        f"# {_line(run.title.replace(run.model, model))}\n",
+        f"`{model}` adapted to {name} by lingraft {run.provenance.lingraft}: "
         f"{len(run.stages)} stages in {duration(sum(stage.seconds for stage in run.stages))}"
         f" on {run.provenance.device}.\n",
         "## What was done\n",
@@ -70,15 +75,17 @@ def model_card(run: RecipeRun) -> str:
         "\n## What it was made from\n",
         *_input_lines(run),
         "\n## How to repeat it\n",
-        _fenced(run.command, "sh"),
-        "with this recipe (`recipe.yaml`):\n",
-        _fenced(run.recipe_text, "yaml"),
+        _fenced(command_names(run.command), "sh"),
+        "with this recipe (`recipe.yaml`); of local paths, the last part is shown:\n",
+        _fenced(_recipe_names(run.recipe_text), "yaml"),
     ]
     return "\n".join(parts).rstrip() + "\n"
 
 
 def _front_matter(run: RecipeRun) -> dict[str, Any]:
-    base, asset = hub_name(run.model), find_catalogued(run.model)
+    # A directory wins over a hub id of the same form.
+    base = hub_name(run.model) if _told(run.model) == run.model else ""
+    asset = find_catalogued(run.model)
     licence = HUB_LICENCES.get(asset.licence) if asset is not None else None
     languages = [code for code in dict.fromkeys((run.language, "en")) if code]
     tags = dict.fromkeys(KIND_TAGS[stage.kind] for stage in run.stages if stage.kind in KIND_TAGS)
@@ -103,7 +110,7 @@ def _stage_lines(run: RecipeRun) -> list[str]:
 def _outcome_lines(outcome: Outcome | None) -> list[str]:
     if outcome is None:
         return ["It was not measured: the recipe has no `evaluate` stage."]
-    models = [_cell(model) for model in outcome.models]
+    models = [_cell(_told(model)) for model in outcome.models]
     rows = [
         f"| {_cell(measure.label)} | "
         + " | ".join(_number(measure, measure.values.get(model)) for model in outcome.models)
@@ -158,15 +165,34 @@ def _input_lines(run: RecipeRun) -> list[str]:
         "| what | role | licence | revision |",
         "|---|---|---|---|",
         *(
-            f"| `{_cell(one.reference)}` | {_cell(one.role)} | {_cell(one.licence)} | `{_cell(one.revision)}` |"
+            f"| `{_cell(_told(one.reference))}` | {_cell(one.role)} | {_cell(one.licence)} | `{_cell(one.revision)}` |"
             for one in inputs
         ),
         "\nThe licences of all of them apply to this model.",
     ]
     if any(one.licence == UNKNOWN for one in inputs):
         lines.append(f'"{UNKNOWN}": ask where it comes from before you publish this model.')
-    lines += [f"\n`{one.reference}` comes under {one.terms}." for one in inputs if one.terms]
+    lines += [f"\n`{_told(one.reference)}` comes under {one.terms}." for one in inputs if one.terms]
     return lines
+
+
+def _recipe_names(text: str) -> str:
+    """Return a kept recipe, every path in it told by its last part."""
+    told = _each_told(yaml.safe_load(text))
+    return yaml.safe_dump(told, allow_unicode=True, sort_keys=False, width=100)
+
+
+def _each_told(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _each_told(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_each_told(one) for one in value]
+    return _told(value) if isinstance(value, str) else value
+
+
+def _told(reference: str) -> str:
+    """Return what others know a reference by: a file of an asset as recipes name it, a path by its last part."""
+    return path_name(told_reference(reference))
 
 
 def _fenced(text: str, language: str) -> str:

@@ -11,7 +11,7 @@ def itself(*names: str) -> NamesFiles:
     """Mark a field that is a path, or one of some names.
 
     Args:
-        names: Values that are no path, whatever files are called so.
+        *names: Values that are no path, whatever files are called so.
 
     Returns:
         The mark.
@@ -23,7 +23,7 @@ def behind(*kinds: str) -> NamesFiles:
     """Mark a field that is `KIND:WHAT`, where WHAT is a path for some kinds.
 
     Args:
-        kinds: These kinds.
+        *kinds: These kinds.
 
     Returns:
         The mark.
