@@ -312,9 +312,10 @@ def test_the_tables_numbers_by_hand(hand_runs):
     # Seeds averaged: salt [14, 30, 34], unchanged at its step 7 [10, 20, 30].
     difference = salt.versus_unchanged["target"][4]
     assert difference.value == pytest.approx((4 + 10 + 4) / 60)
-    picks = np.random.default_rng(0).integers(3, size=(2000, 3))
-    ratios = np.array([4, 10, 4])[picks].sum(axis=1) / np.array([10, 20, 30])[picks].sum(axis=1)
-    assert (difference.low, difference.high) == pytest.approx(tuple(np.quantile(ratios, [0.025, 0.975])))
+    # Three documents: Student's t of what each is off by, [4, 10, 4] less 0.3 of [10, 20, 30], over the mean size.
+    off = np.array([1, 4, -5]) / 20
+    reach = t.ppf(0.975, 2) * (off @ off / 2) ** 0.5 / 3**0.5
+    assert (difference.low, difference.high) == pytest.approx((0.3 - reach, 0.3 + reach))
     assert difference.observations == 3
     assert salt.versus_unchanged["target"][2].value == pytest.approx((9 + 11 + 10) / 60)
     assert unchanged.versus_unchanged["target"][4].value == 0
